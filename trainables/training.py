@@ -1,0 +1,255 @@
+"""One trial's training: epochs, evaluation, checkpoint state."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.batching import as_tokens, num_windows, to_streams, windows, zipf_tokens
+from trainables.config import TrialConfig
+from trainables.evaluation import nats_per_token
+from trainables.model import VDLSTM, draw_masks, scale_masks
+from trainables.step import Step
+from trainables.subspace import subspace_distance
+
+
+def windows_per_check(device: torch.device) -> int:
+    """Windows between two looks at the losses: on a GPU, looking waits for the device."""
+    return 1 if device.type == "cpu" else 50
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss or the gradient's norm became NaN or infinite; the message has the epoch, the window and the loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult:
+    """What one epoch of training measured."""
+
+    train_loss: float
+    """Cross-entropy alone, nats per token, dropout on."""
+    train_total_loss: float
+    """J_tot of eq. 3.3, nats per token; the same as ``train_loss`` without the augmented loss."""
+    grad_norm: float
+    """Mean over the windows of the gradient's global norm before clipping."""
+    num_tokens: int
+    """Targets trained on."""
+    train_s: float
+    """Wall-clock seconds."""
+
+
+class Training:
+    """One trial's training loop.
+
+    Random numbers come from two CPU generators of the trial's own, one for the weights and one for the masks, both
+    seeded from ``config.seed``; the global one is left alone.
+
+    Args:
+        config: the trial.
+        train: (N,) token ids of the training split.
+        device: where to train.
+        dtype: of weights and arithmetic.
+
+    Raises:
+        ValueError: if a token is outside the vocabulary or the split does not fill one window.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        train: np.ndarray | Tensor,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.epoch = 0
+        tokens = as_tokens(train, config.vocab_size)
+        self._num_windows = num_windows(tokens.numel(), config.batch_size, config.bptt)
+        if self._num_windows < 1:
+            raise ValueError(
+                f"the training split must fill one window: batch_size * (bptt + 1) = "
+                f"{config.batch_size * (config.bptt + 1)} tokens at least, got {tokens.numel()}"
+            )
+        self._streams = to_streams(tokens, config.batch_size)
+        weight_seed, mask_seed = np.random.SeedSequence(config.seed).generate_state(2, np.uint64)
+        weight_generator = torch.Generator().manual_seed(int(weight_seed >> np.uint64(1)))
+        self._mask_generator = torch.Generator().manual_seed(int(mask_seed >> np.uint64(1)))
+        self.model = VDLSTM.from_config(
+            config,
+            generator=weight_generator,
+            word_major=self.device.type != "cpu",
+            device=self.device,
+            dtype=dtype,
+        )
+        self._step = Step(self.model, config)
+
+    @property
+    def num_params(self) -> int:
+        """Trainable parameters."""
+        return self.model.num_params
+
+    def train_epoch(self) -> EpochResult:
+        """Runs epoch ``self.epoch + 1`` at its learning rate, from a zero state (zaremba2014).
+
+        Raises:
+            NonFiniteLossError: if a loss or a gradient is not finite; the weights are then of no use.
+        """
+        config = self.config
+        epoch = self.epoch + 1
+        lr = config.lr_at(epoch)
+        start = time.perf_counter()
+        state = self.model.zero_state(config.batch_size)
+        # J, J_aug and the gradient's norm of each window
+        measured = torch.empty(self._num_windows, 3, dtype=self.model.embedding.dtype, device=self.device)
+        interval = windows_per_check(self.device)
+        checked = 0
+        for index, (inputs, targets) in enumerate(windows(self._streams, config.bptt, partial=False)):
+            kept = draw_masks(config.batch_size, config.hidden_size, config.drop_prob, self._mask_generator)
+            masks = scale_masks(
+                kept, config.drop_prob, input_dropout=config.input_dropout, like=self.model.embedding.detach()
+            )
+            cross_entropy, augmented, state = self._step.gradients(inputs, targets, masks, kept, state)
+            measured[index, 0] = cross_entropy
+            measured[index, 1] = augmented
+            measured[index, 2] = self._step.update(lr)
+            if (index + 1) % interval == 0 or index + 1 == self._num_windows:
+                self._check(measured[checked : index + 1], epoch, checked)
+                checked = index + 1
+        tokens_per_window = config.batch_size * config.bptt
+        losses = measured.double().mean(0).cpu() / tokens_per_window
+        self.epoch = epoch
+        return EpochResult(
+            train_loss=float(losses[0]),
+            train_total_loss=float(losses[0] + (config.alpha or 0.0) * losses[1]),
+            grad_norm=float(losses[2]) * tokens_per_window,
+            num_tokens=self._num_windows * tokens_per_window,
+            train_s=time.perf_counter() - start,
+        )
+
+    def _check(self, measured: Tensor, epoch: int, first_window: int) -> None:
+        finite = torch.isfinite(measured).all(1).cpu()
+        if bool(finite.all()):
+            return
+        values, row = measured.cpu(), int((~finite).nonzero()[0])
+        loss = float(values[row, 0]) / (self.config.batch_size * self.config.bptt)
+        raise NonFiniteLossError(
+            f"training diverged: epoch {epoch}, window {first_window + row + 1} of {self._num_windows}: loss {loss:g} "
+            f"nats per token, gradient norm {float(values[row, 2]):g}, learning rate {self.config.lr_at(epoch):g}"
+        )
+
+    def evaluate(self, tokens: np.ndarray | Tensor, *, eos_id: int, batch_size: int = 20) -> float:
+        """Nats per token of a text: dropout off, state carried, every token counted (zaremba2014).
+
+        Args:
+            tokens: (N,) token ids.
+            eos_id: id of ``<eos>``, the context of the first token.
+            batch_size: streams, each starting from a zero state; 1 is the single-stream evaluation.
+
+        Raises:
+            ValueError: if a token is outside the vocabulary, or there is none.
+        """
+        text = as_tokens(tokens, self.config.vocab_size)
+        return nats_per_token(self.model, text, eos_id=eos_id, batch_size=batch_size)
+
+    def subspace_distance(self) -> float | None:
+        """Appendix B between embedding and decoder; None when they are one matrix."""
+        if self.model.tie_weights:
+            return None
+        return subspace_distance(self.model.embedding.cpu(), self.model.decoder.cpu())
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides the rest of the trial, as plain values and CPU tensors of its own."""
+        return {
+            "config": self.config.to_dict(),
+            "epoch": self.epoch,
+            "model": self.model_state(),
+            "mask_generator": self._mask_generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where ``state_dict`` was taken: on the CPU, bit for bit as if never interrupted.
+
+        Raises:
+            ValueError: if the state is of another trial. A longer ``max_epochs`` is the same trial.
+        """
+        theirs, ours = dict(state["config"]), self.config.to_dict()
+        differing = [f for f in ours if f != "max_epochs" and theirs.get(f) != ours[f]]
+        if differing:
+            details = ", ".join(f"{f} is {theirs.get(f)!r} there and {ours[f]!r} here" for f in differing)
+            raise ValueError(f"the state must be of this trial's config, but {details}")
+        self.load_model_state(state["model"])
+        self._mask_generator.set_state(state["mask_generator"])
+        self.epoch = int(state["epoch"])
+
+    def model_state(self) -> dict[str, Tensor]:
+        """The weights alone, copied to the CPU."""
+        return {
+            name: p.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for name, p in self.model.named_parameters()
+        }
+
+    def load_model_state(self, state: dict[str, Tensor]) -> None:
+        """Takes over weights from ``model_state``.
+
+        Raises:
+            ValueError: if names or shapes are not this model's.
+        """
+        ours = {name: tuple(p.shape) for name, p in self.model.named_parameters()}
+        theirs = {name: tuple(p.shape) for name, p in state.items()}
+        if ours != theirs:
+            raise ValueError(f"the weights must be {ours}, got {theirs}")
+        self.model.load_state_dict(state)
+
+    def peak_memory_bytes(self) -> int:
+        """Most memory held so far: the GPU's by this process, on the CPU the whole process'."""
+        return peak_memory_bytes(self.device)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Most memory held so far on the device; on the CPU the process' largest resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:  # getrusage's figure is inherited from the process that started this one
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def probe_step_seconds(
+    config: TrialConfig, *, device: str | torch.device, dtype: torch.dtype = torch.float32, limit_s: float
+) -> tuple[float, int]:
+    """Times a few windows of training on random tokens of the corpus' vocabulary; needs no corpus.
+
+    Args:
+        config: the trial.
+        device: where.
+        dtype: of weights and arithmetic.
+        limit_s: seconds after which no further window is begun; one is measured in any case.
+
+    Returns:
+        Seconds per window of training (the fastest seen, the first left out if there are others), and the peak memory
+        in bytes.
+
+    Raises:
+        ValueError: if limit_s is not positive.
+    """
+    if not limit_s > 0:
+        raise ValueError(f"limit_s must be above 0, got {limit_s!r}")
+    start = time.perf_counter()
+    tokens = zipf_tokens(config.vocab_size, config.batch_size * (config.bptt + 1), seed=config.seed)
+    training = Training(config, tokens, device=device, dtype=dtype)
+    seconds: list[float] = []
+    while not seconds or (len(seconds) < 8 and time.perf_counter() - start < limit_s):
+        seconds.append(training.train_epoch().train_s)
+    return min(seconds[1:] or seconds), training.peak_memory_bytes()
