@@ -1,0 +1,145 @@
+"""One cell's Optuna study: proposes, hears every epoch, and is brought in line with the records when it is opened.
+
+Ray's ``OptunaSearch`` is not used: it tells Optuna that trials stopped by ASHA are complete, leaves trials with a NaN
+running for ever, never reports a stopped trial's last epoch, and takes the last epoch for the objective. Here a
+stopped trial is PRUNED, a failed one FAIL, the objective is the best validation perplexity so far, and telling twice
+does nothing.
+
+The journal is an append-only file that optuna-dashboard opens: ``<storage>/optuna/<study>.journal``. Only the driver
+touches it. It can be lost: the Parquet tables are the record, and the study is rebuilt from them.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from study.ledger import SEARCH_BLOCKS, Ledger
+from study.ledger import TrialState as Trial
+from study.spaces import paper_params, search_space
+
+_FINAL = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """Opens a journal of which this process is the only writer, after whatever happened to the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A writer that was killed leaves its lock behind, and perhaps half a line: both would stop every later one.
+    Path(f"{path}.lock").unlink(missing_ok=True)
+    if path.exists():
+        data = path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            with path.open("r+b") as file:
+                file.truncate(whole)
+                os.fsync(file.fileno())
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+class OptunaStudy:
+    """Proposes the search trials of one cell."""
+
+    def __init__(self, ledger: Ledger, journal: Path) -> None:
+        """Opens the cell's study and reconciles it with the ledger: nothing is left RUNNING but what will go on."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._ledger, self._spec = ledger, ledger.spec
+        self._space = search_space(ledger.spec.cell)
+        # The name is explicit: without it every study of a journal would be the same one.
+        self._study = optuna.create_study(
+            study_name=ledger.spec.name, storage=open_journal(journal), direction="minimize", load_if_exists=True
+        )
+        self._open: dict[str, optuna.Trial] = {}
+        self._reconcile()
+
+    def propose(self, block: str, trial_id: str) -> tuple[dict[str, Any], int]:
+        """The parameters of a new search trial, and Optuna's number for it."""
+        # A sampler of its own for each trial: a study that starts again goes on where it was instead of drawing the
+        # same points anew, and a random trial's point depends on its name alone.
+        self._study.sampler = self._sampler(block, self._spec.trial_seed(trial_id))
+        trial = self._study.ask(self._space)
+        trial.set_user_attr("trial_id", trial_id)
+        trial.set_user_attr("block", block)
+        self._open[trial_id] = trial
+        return {name: trial.params[name] for name in self._space}, trial.number
+
+    def report(self, trial_id: str, epoch: int, best_valid_ppl: float) -> None:
+        """Reports an epoch: the best validation perplexity so far. An epoch seen before is ignored."""
+        if (trial := self._open.get(trial_id)) is None:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "step already reported", which is what idempotent means
+            trial.report(best_valid_ppl, epoch)
+
+    def tell(self, trial: Trial) -> None:
+        """Ends a trial as the ledger ended it. One that has been told is left as it is."""
+        if (asked := self._open.pop(trial.trial_id, None)) is None:
+            return
+        value = trial.best_valid_ppl if trial.status == "complete" else None
+        self._study.tell(asked.number, value, state=_FINAL[trial.status], skip_if_finished=True)
+
+    def _sampler(self, block: str, seed: int) -> BaseSampler:
+        if block == "random":
+            return RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if block == "default":
+                # Not enqueue_trial: a queued point that nobody came to ask for would be handed to another block.
+                return PartialFixedSampler(paper_params(self._spec.cell), RandomSampler(seed=seed))
+            # The random block is TPE's start-up. constant_liar keeps concurrent trials apart.
+            return TPESampler(
+                n_startup_trials=min(10, 1 + self._spec.num_random), multivariate=True, constant_liar=True, seed=seed
+            )
+
+    def _reconcile(self) -> None:
+        known: set[str | None] = set()
+        for frozen in self._study.get_trials(deepcopy=False):
+            trial_id = frozen.user_attrs.get("trial_id")
+            trial = self._ledger.trials.get(trial_id) if trial_id else None
+            if frozen.state.is_finished():
+                known.add(trial_id)
+            elif trial is None:
+                # Asked for, and the driver died before it was on record: nobody will ever work on it. It gives its
+                # name back, which the next trial of the block will take.
+                optuna.Trial(self._study, frozen._trial_id).set_user_attr("trial_id", "")
+                self._study.tell(frozen.number, state=TrialState.FAIL)
+            else:
+                known.add(trial_id)
+                self._adopt(frozen, trial)
+        for trial in self._ledger.in_block(*SEARCH_BLOCKS):
+            if trial.trial_id not in known:
+                self._rebuild(trial)
+
+    def _adopt(self, frozen: FrozenTrial, trial: Trial) -> None:
+        """Goes on with a trial that the driver before has left open."""
+        self._open[trial.trial_id] = optuna.Trial(self._study, frozen._trial_id)
+        for epoch in sorted(set(trial.valid_ppl) - set(frozen.intermediate_values)):
+            self.report(trial.trial_id, epoch, trial.best_valid_ppl_at(epoch))
+        if trial.ended:
+            self.tell(trial)
+
+    def _rebuild(self, trial: Trial) -> None:
+        """Puts a trial that is on record into a journal that does not know it."""
+        params = self._spec.params(trial.config)
+        attributes = {"trial_id": trial.trial_id, "block": trial.block}
+        self._study.add_trial(
+            create_trial(
+                state=_FINAL.get(trial.status, TrialState.RUNNING),
+                value=trial.best_valid_ppl if trial.status == "complete" else None,
+                params=params,
+                distributions=self._space,
+                user_attrs=attributes,
+                intermediate_values={e: trial.best_valid_ppl_at(e) for e in sorted(trial.valid_ppl)},
+            )
+        )
+        frozen = self._study.get_trials(deepcopy=False)[-1]
+        trial.optuna_number = frozen.number
+        if not trial.ended:
+            self._open[trial.trial_id] = optuna.Trial(self._study, frozen._trial_id)

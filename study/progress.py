@@ -1,0 +1,104 @@
+"""One live, readable view of a running study; a line a minute where the output is not a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from ray import tune
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from study.cell_search import CellSearch
+from study.searcher import StudySearcher
+
+_LINE_EVERY_S = 60.0
+
+
+class Progress(tune.Callback):
+    """Draws the state of all cells while Tune runs. Use as a context manager around ``fit``."""
+
+    def __init__(self, searcher: StudySearcher, console: Console) -> None:
+        self._searcher, self._console = searcher, console
+        self._started = self._last_line = time.monotonic()
+        self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
+        self._last_draw = 0.0
+        self._epochs_before = {id(cell): _epochs(cell) for cell in searcher.cells}
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.update(self._table(), refresh=True)
+            self._live.stop()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Redraws at most twice a second."""
+        now = time.monotonic()
+        if self._live and now - self._last_draw >= 0.5:
+            self._last_draw = now
+            self._live.update(self._table(), refresh=True)
+        elif not self._live and now - self._last_line >= _LINE_EVERY_S:
+            self._last_line = now
+            for cell in self._searcher.cells:
+                if cell.num_running:
+                    self._console.print("  ".join(f"{k} {v}" for k, v in self._state(cell).items()), soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for cell in self._searcher.cells:
+            state = self._state(cell)
+            if not table.columns:
+                for name in state:
+                    table.add_column(name, justify="left" if name == "study" else "right", no_wrap=True)
+            table.add_row(*state.values())
+        return table
+
+    def _state(self, cell: CellSearch) -> dict[str, str]:
+        trials = cell.ledger.trials.values()
+        count = Counter("running" if trial.running else trial.status for trial in trials)
+        rates = [trial.rows[-1]["tokens_per_s"] for trial in trials if trial.running and trial.rows]
+        best = min((t.best_valid_ppl for t in trials if t.best_valid_ppl is not None), default=None)
+        return {
+            "study": cell.spec.name,
+            "ended": f"{sum(trial.ended for trial in trials)}/{sum(cell.spec.num_trials.values())}",
+            "running": str(count["running"]),
+            "pruned": str(count["pruned"]),
+            "failed": str(count["failed"]),
+            "epochs": str(_epochs(cell)),
+            "best valid ppl": "-" if best is None else f"{best:.2f}",
+            "tokens/s": f"{sum(rates):,.0f}" if rates else "-",
+            "left": self._time_left(cell),
+        }
+
+    def _time_left(self, cell: CellSearch) -> str:
+        """From the epochs of this run so far and those that the budget still expects."""
+        if cell.is_finished():
+            return "0"
+        done = _epochs(cell)
+        fresh = done - self._epochs_before[id(cell)]
+        if not fresh:
+            return "-"
+        left = max(1.0, sum(cell.spec.expected_epochs.values()) - done)
+        return duration((time.monotonic() - self._started) / fresh * left)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say them: 40 s, 12 min, 3.5 h, 12 days."""
+    for limit, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (72 * 3600, 3600, "h")):
+        if seconds < limit:
+            value = seconds / unit
+            return f"{value:.1f} {name}" if value < 10 and unit > 60 else f"{value:.0f} {name}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def _epochs(cell: CellSearch) -> int:
+    return sum(trial.num_epochs for trial in cell.ledger.trials.values())

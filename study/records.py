@@ -1,0 +1,195 @@
+"""The study's record: three Parquet tables, written whole and atomically, one writer per file.
+
+``<storage>/{epochs,trials,runs}/corpus=C/size=S/variant=V/<study>/<name>.a<attempt>.parquet``
+
+* ``epochs``: a row per finished epoch. An attempt of a trial writes only the epochs that no earlier attempt has
+  recorded, so the files of a trial together hold every finished epoch exactly once.
+* ``trials``: a row per trial. The row of a new attempt replaces the row of the one before.
+* ``runs``: a row per start of a driver, with its provenance.
+
+Storage is a local folder or an ``s3://bucket/prefix`` URI (``trainables.storage``).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from trainables.storage import StorageError, default_storage, delete, is_remote, open_storage, write_bytes
+
+__all__ = [
+    "BLOCKS",
+    "EPOCHS",
+    "RUNS",
+    "STATUSES",
+    "TRIALS",
+    "Cell",
+    "Records",
+    "StorageError",
+    "default_storage",
+    "is_remote",
+    "read_table",
+]
+
+_S, _I32, _I64, _F, _B = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
+_TIME = pa.timestamp("ms", tz="UTC")
+
+EPOCHS = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("epoch", _I32), ("block", _S),
+        ("train_loss", _F), ("train_total_loss", _F), ("valid_ppl", _F), ("best_valid_ppl", _F),
+        ("lr", _F), ("grad_norm", _F), ("tokens_per_s", _F), ("epoch_s", _F), ("peak_memory_bytes", _I64),
+        ("subspace_distance", _F),
+    ]
+)  # fmt: skip
+"""A row per finished epoch. Losses in nats per token (``train_loss`` is the cross-entropy alone), times in seconds."""
+
+TRIALS = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("block", _S), ("origin", _S), ("audit", _B),
+        ("optuna_number", _I32),
+        ("seed", _I64), ("max_epochs", _I32), ("drop_prob", _F), ("input_dropout", _B), ("lr", _F), ("lr_decay", _F),
+        ("lr_decay_start_epoch", _I32), ("max_grad_norm", _F), ("init_range", _F), ("gamma", _F), ("tau", _F),
+        ("alpha", _F), ("target_gradient", _S), ("second_session_epoch", _I32), ("batch_size", _I32), ("bptt", _I32),
+        ("status", _S), ("stopped_by", _S), ("would_stop_epoch", _I32), ("num_epochs", _I32), ("best_epoch", _I32),
+        ("best_valid_ppl", _F), ("final_valid_ppl", _F), ("single_stream_valid_ppl", _F), ("test_ppl", _F),
+        ("num_params", _I64), ("device_s", _F), ("error", _S), ("precision", _S), ("git_commit", _S),
+        ("started_at", _TIME), ("ended_at", _TIME),
+    ]
+)  # fmt: skip
+"""A row per trial. ``status`` is complete, pruned, failed or interrupted; a trial that has started and not ended
+stands as interrupted, so that a driver that dies leaves the truth behind."""
+
+RUNS = pa.schema(
+    [
+        ("study", _S), ("run", _I32), ("started_at", _TIME), ("heartbeat_at", _TIME), ("ended_at", _TIME),
+        ("outcome", _S), ("argv", _S), ("git_commit", _S), ("git_dirty", _B),
+        ("python", _S), ("torch", _S), ("ray", _S), ("optuna", _S), ("pyarrow", _S), ("platform", _S),
+        ("cpu_model", _S), ("num_cpus", _I32), ("num_gpus", _I32), ("gpu_model", _S), ("memory_bytes", _I64),
+        ("search_seed", _I64), ("space_hash", _S), ("corpus_sha256", _S), ("vocab_size", _I32),
+        ("num_train_tokens", _I64), ("num_valid_tokens", _I64), ("num_test_tokens", _I64),
+        ("num_samples", _I32), ("max_epochs", _I32), ("num_seeds", _I32), ("grace_period", _I32),
+        ("reduction_factor", _I32), ("max_concurrent", _I32), ("time_budget_s", _F),
+        ("hidden_size", _I32), ("num_params", _I64),
+    ]
+)  # fmt: skip
+"""A row per start of a driver: where the numbers come from, and the budget they were given."""
+
+SCHEMAS: Mapping[str, pa.Schema] = {"epochs": EPOCHS, "trials": TRIALS, "runs": RUNS}
+HIVE_KEYS = pa.schema([("corpus", _S), ("size", _S), ("variant", _S)])
+STATUSES = ("complete", "pruned", "failed", "interrupted")
+BLOCKS = ("default", "random", "tpe", "confirm")
+_READ_TRIES = 5
+_FILE_NAME = re.compile(r"(?P<name>.+)\.a(?P<attempt>\d+)\.parquet")
+
+
+class Cell(NamedTuple):
+    """What one study is about: a corpus, a size and a variant, by name."""
+
+    corpus: str
+    size: str
+    variant: str
+
+
+class Records:
+    """The records of one study, to write and to read back.
+
+    Args:
+        storage: a folder or an ``s3://`` URI.
+        cell: what the study is about.
+        study: its name.
+    """
+
+    def __init__(self, storage: str, cell: Cell, study: str) -> None:
+        self.storage, self.cell, self.study = storage, cell, study
+        self._fs, self._root = open_storage(storage)
+
+    def folder(self, table: str) -> str:
+        """Where the files of one table of this study are."""
+        keys = [f"{key}={value}" for key, value in self.cell._asdict().items()]
+        return posixpath.join(self._root, table, *keys, self.study)
+
+    def write(self, table: str, name: str, attempt: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Writes the file of ``name`` and ``attempt`` whole; for ``trials``, then drops its earlier attempts.
+
+        Raises:
+            KeyError: if a row has a column that the table lacks.
+            StorageError: if the storage refuses.
+        """
+        schema = SCHEMAS[table]
+        rows = [dict(row) for row in rows]
+        for row in rows:
+            if unknown := set(row) - set(schema.names):
+                raise KeyError(f"table {table} has no column {', '.join(sorted(unknown))}")
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
+        write_bytes(self._fs, self._path(table, name, attempt), sink.getvalue())
+        if table == "trials":
+            for earlier in range(1, attempt):
+                delete(self._fs, self._path(table, name, earlier))
+
+    def attempts(self, table: str) -> dict[str, int]:
+        """The last attempt of each name that has a file."""
+        selector = pafs.FileSelector(self.folder(table), allow_not_found=True)
+        found: dict[str, int] = {}
+        for info in self._fs.get_file_info(selector):
+            if match := _FILE_NAME.fullmatch(info.base_name):
+                found[match["name"]] = max(found.get(match["name"], 0), int(match["attempt"]))
+        return found
+
+    def read(self, table: str) -> list[dict[str, Any]]:
+        """The rows of one table of this study, a trial's latest attempt alone for ``trials``."""
+        rows = _read(self._fs, self.folder(table), SCHEMAS[table], None).to_pylist()
+        if table == "trials":
+            latest: dict[str, dict[str, Any]] = {}
+            for row in sorted(rows, key=lambda r: r["attempt"]):
+                latest[row["trial_id"]] = row
+            return list(latest.values())
+        return rows
+
+    def _path(self, table: str, name: str, attempt: int) -> str:
+        return posixpath.join(self.folder(table), f"{name}.a{attempt}.parquet")
+
+
+def read_table(storage: str, table: str) -> pa.Table:
+    """One table of a storage, all studies, with ``corpus``, ``size`` and ``variant`` as string columns.
+
+    A storage without records gives an empty table with the same columns.
+
+    Raises:
+        StorageError: if the storage cannot be read.
+    """
+    fs, root = open_storage(storage)
+    schema = pa.schema([*SCHEMAS[table], *HIVE_KEYS])
+    return _read(fs, posixpath.join(root, table), schema, ds.partitioning(HIVE_KEYS, flavor="hive"))
+
+
+def _read(fs: pafs.FileSystem, folder: str, schema: pa.Schema, partitioning: Any) -> pa.Table:
+    for left in reversed(range(_READ_TRIES)):
+        try:
+            if fs.get_file_info(folder).type != pafs.FileType.Directory:
+                return schema.empty_table()
+            # The schema is passed at every read: without it, columns missing in the first file vanish from all.
+            dataset = ds.dataset(
+                folder,
+                filesystem=fs,
+                schema=schema,
+                format="parquet",
+                partitioning=partitioning,
+                exclude_invalid_files=False,
+            )
+            return dataset.to_table()
+        except FileNotFoundError as error:
+            # A driver at work has just replaced a trial's row: the next listing has the new one.
+            if not left:
+                raise StorageError(f"cannot read {folder}: {error}") from error
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StorageError(f"cannot read {folder}: {error}") from error
+    raise AssertionError("unreachable")

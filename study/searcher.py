@@ -1,0 +1,128 @@
+"""What Ray Tune asks for trials, tells about results, and asks whether to stop: a searcher, a scheduler, a callback.
+
+The three look at one ``CellSearch`` per cell. The searcher hands out trials in the order of the blocks. The scheduler
+asks Ray's ASHA, which decides for the tpe block alone; for protected trials (the paper's recipe, the random block,
+the audit arm) what it would have done is recorded. The callback hears every result, the last one of a stopped trial
+included, which Tune does not pass to searchers, and keeps ledger and Optuna up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from study.cell_search import CellSearch
+from study.ledger import TrialState
+
+
+class StudySearcher(Searcher):
+    """Hands Tune the trials of all cells, at most ``max_concurrent`` at a time.
+
+    Cells are served in order; one that waits for its search to end lets the next one go ahead, so that no machine
+    stands idle.
+    """
+
+    def __init__(self, cells: Sequence[CellSearch], *, max_concurrent: int) -> None:
+        super().__init__(metric="best_valid_ppl", mode="min")
+        self.cells, self.max_concurrent = list(cells), max_concurrent
+        self.by_tune_id: dict[str, tuple[CellSearch, TrialState]] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next trial's job; None if nothing can start now, FINISHED if nothing is left."""
+        if sum(cell.num_running for cell in self.cells) >= self.max_concurrent:
+            return None
+        for cell in self.cells:
+            if trial := cell.next_trial():
+                self.by_tune_id[trial_id] = (cell, trial)
+                return cell.job(trial).to_dict()
+        return Searcher.FINISHED if all(cell.is_finished() for cell in self.cells) else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the callback has heard it, with the last result and the reason."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the records are the study's state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the records are the study's state."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing to save: the records are the study's state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its parts for a restore of its own, which this study never uses
+
+
+class StudyScheduler(TrialScheduler):
+    """Asks the trial's cell whether to stop."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        """Stops the trial if its cell says so."""
+        cell, state = self._searcher.by_tune_id[trial.trial_id]
+        if "valid_ppl" not in result or not cell.decide(state, result["epoch"], result["valid_ppl"]):
+            return TrialScheduler.CONTINUE
+        return TrialScheduler.STOP
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        """The first trial that waits for resources."""
+        for trial in tune_controller.get_trials():
+            if trial.status == TuneTrial.PENDING:
+                return trial
+        return None
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Nothing to do."""
+
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Nothing to do."""
+
+    def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
+        """Nothing to do."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Nothing to do."""
+
+    def debug_string(self) -> str:
+        """A line for Tune's own output."""
+        return "ASHA by cell and epoch"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StudyCallback(tune.Callback):
+    """Keeps ledger and Optuna up to date with every result."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Records the epoch; the last one of a stopped trial too."""
+        cell, state = self._searcher.by_tune_id[trial.trial_id]
+        if "valid_ppl" in result:
+            cell.record(state, result)
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Ends the trial."""
+        cell, state = self._searcher.by_tune_id[trial.trial_id]
+        cell.end(state, failure=(trial.last_result or {}).get("failure"))
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Ends the trial as failed, once Tune has given up starting it again."""
+        cell, state = self._searcher.by_tune_id[trial.trial_id]
+        error = trial.get_pickled_error() or trial.get_error()
+        cell.end(state, error=str(error).strip().splitlines()[-1] if error else "unknown error")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,140 @@
+"""StudySpec: what one study is, and the budget it is given."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from study.records import Cell
+from study.spaces import paper_params, search_space, space_hash, to_config
+from trainables.config import TrialConfig, paper_config
+from trainables.recipes import CORPORA, SIZES, VARIANTS
+
+NUM_SEEDS = 6  # the fewest for which the exact sign-flip test can reach p < .05 (2 / 2**6)
+REDUCTION_FACTOR = 3  # ASHA keeps the best third at each rung
+AUDIT_SHARE = 0.15  # of the tpe trials, which ASHA may not stop
+_FIRST_CONFIRM_SEED = 101  # fresh: the search draws its seeds far above
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    """One study: a cell and its budget. Its identity (all but the two extendable counts) gives its name.
+
+    Raises:
+        ValueError: on construction, if a value breaks its rule.
+    """
+
+    cell: Cell
+    num_samples: int
+    """Trials of the search: the paper's recipe, random draws, then TPE. May grow later."""
+    max_epochs: int
+    """Full length of a trial."""
+    num_seeds: int = NUM_SEEDS
+    """Fresh seeds on which the confirm block trains each of its two configurations. May grow later."""
+    search_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("corpus", self.cell.corpus, CORPORA),
+            ("size", self.cell.size, SIZES),
+            ("variant", self.cell.variant, VARIANTS),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        for name, number, low in (
+            ("num_samples", self.num_samples, 1),
+            ("max_epochs", self.max_epochs, 1),
+            ("num_seeds", self.num_seeds, 0),
+            ("search_seed", self.search_seed, 0),
+        ):
+            if not isinstance(number, int) or number < low:
+                raise ValueError(f"{name} must be a whole number of at least {low}, got {number!r}")
+        paper_params(self.cell)  # raises if the recipe is not a point of the space
+
+    @property
+    def paper(self) -> TrialConfig:
+        """The paper's recipe at the length of this study."""
+        return paper_config(self.cell.variant, self.cell.size, self.cell.corpus, max_epochs=self.max_epochs)
+
+    @property
+    def grace_period(self) -> int:
+        """Epochs before ASHA may stop a trial; a sixth of the full length, so that two rungs decide."""
+        return max(1, self.max_epochs // 6)
+
+    @property
+    def rungs(self) -> list[int]:
+        """The epochs at which ASHA compares trials."""
+        rungs, epoch = [], self.grace_period
+        while epoch < self.max_epochs:
+            rungs.append(epoch)
+            epoch *= REDUCTION_FACTOR
+        return rungs
+
+    @property
+    def name(self) -> str:
+        """The study's name: the cell and a hash of what makes it this study."""
+        identity = {
+            "cell": self.cell._asdict(),
+            "recipe": self.paper.to_dict(),
+            "space": space_hash(self.cell),
+            "max_epochs": self.max_epochs,
+            "search_seed": self.search_seed,
+            "asha": [self.grace_period, REDUCTION_FACTOR],
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.cell.variant}-{self.cell.size}-{self.cell.corpus}-{digest}"
+
+    @property
+    def num_random(self) -> int:
+        """Trials of the random block: half of what follows the paper's recipe."""
+        return (self.num_samples - 1) // 2
+
+    @property
+    def num_tpe(self) -> int:
+        """Trials of the tpe block."""
+        return self.num_samples - 1 - self.num_random
+
+    @property
+    def confirm_seeds(self) -> list[int]:
+        """The seeds of the confirm block: the same for every variant, so that contrasts are paired over seeds."""
+        return list(range(_FIRST_CONFIRM_SEED, _FIRST_CONFIRM_SEED + self.num_seeds))
+
+    def trial_seed(self, trial_id: str) -> int:
+        """The seed of a search trial, and of the sampler that draws it; depends on nothing but the two names."""
+        text = f"{self.search_seed}/{trial_id}"
+        return _FIRST_CONFIRM_SEED * 1000 + int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) % 2**31
+
+    def is_audit(self, tpe_index: int) -> bool:
+        """Whether the tpe trial of this index (from 0) belongs to the audit arm: a systematic sample of the stated
+        share from a random start."""
+        start = np.random.default_rng(self.search_seed).random()
+        return int((tpe_index + 1) * AUDIT_SHARE + start) > int(tpe_index * AUDIT_SHARE + start)
+
+    def config(self, params: dict[str, object], *, seed: int) -> TrialConfig:
+        """A point of the search space as a trial of this study."""
+        return to_config(self.cell, dict(params), seed=seed, max_epochs=self.max_epochs)
+
+    def params(self, config: TrialConfig) -> dict[str, object]:
+        """The searched part of a configuration; the inverse of ``config``."""
+        return {name: getattr(config, name) for name in search_space(self.cell)}
+
+    @property
+    def num_trials(self) -> dict[str, int]:
+        """Trials of each block. The confirm block is counted in full: the paper's recipe and the best of the
+        search, which may turn out to be the same."""
+        return {"default": 1, "random": self.num_random, "tpe": self.num_tpe, "confirm": 2 * self.num_seeds}
+
+    @property
+    def expected_epochs(self) -> dict[str, float]:
+        """Epochs of each block, if at each rung a share 1 / reduction_factor of the tpe trials goes on."""
+        num_audit = sum(self.is_audit(i) for i in range(self.num_tpe))
+        stopped_early, share, last = 0.0, 1.0, 0
+        for rung in self.rungs:
+            stopped_early += share * (rung - last)
+            share, last = share / REDUCTION_FACTOR, rung
+        stopped_early += share * (self.max_epochs - last)
+        full = {block: float(n * self.max_epochs) for block, n in self.num_trials.items()}
+        return full | {"tpe": num_audit * self.max_epochs + (self.num_tpe - num_audit) * stopped_early}

@@ -1,0 +1,136 @@
+import pytest
+
+from study import plan
+from study.plan import Estimate
+from study.run import build_parser, main
+from trainables.recipes import CORPORA, SIZES, VARIANTS
+
+FROZEN = {
+    "--variant", "--size", "--corpus", "--num-samples", "--max-epochs", "--seeds", "--search-seed", "--storage",
+    "--gpus-per-trial", "--cpus-per-trial", "--max-concurrent", "--time-budget", "--address", "--dry-run",
+}  # fmt: skip
+CELL = ["--variant", "real", "--size", "small"]
+
+
+@pytest.fixture
+def instant_probe(monkeypatch):
+    """The plan without its measurement, which for large models takes seconds."""
+    calls = []
+
+    def probe(config, *, device, limit_s):
+        calls.append(config)
+        return 0.5, 10**9
+
+    monkeypatch.setattr(plan, "probe_step_seconds", probe)
+    return calls
+
+
+def test_the_command_line_is_frozen():
+    """A flag is a promise to everybody's scripts: change this list knowingly."""
+    found = {option for action in build_parser()._actions for option in action.option_strings}
+    assert found == FROZEN | {"-h", "--help"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([*CELL, "--verbose"], "unrecognized arguments: --verbose"),
+        ([*CELL, "--num-sample", "3"], "unrecognized arguments"),
+        (["--size", "small"], "the following arguments are required: --variant"),
+        (["--variant", "real"], "the following arguments are required: --size"),
+        (["--variant", "elmo", "--size", "small"], "choose from"),
+        (["--variant", "real", "--size", "huge"], "choose from"),
+        ([*CELL, "--corpus", "c4"], "choose from"),
+        ([*CELL, "--num-samples", "0"], "must be a whole number of at least 1, got '0'"),
+        ([*CELL, "--num-samples", "2.5"], "must be a whole number of at least 1, got '2.5'"),
+        ([*CELL, "--max-epochs", "-1"], "must be a whole number of at least 1, got '-1'"),
+        ([*CELL, "--seeds", "-1"], "must be a whole number of at least 0, got '-1'"),
+        ([*CELL, "--search-seed", "x"], "must be a whole number of at least 0, got 'x'"),
+        ([*CELL, "--gpus-per-trial", "-0.5"], "must be a number of at least 0, got '-0.5'"),
+        ([*CELL, "--gpus-per-trial", "nan"], "must be a number of at least 0, got 'nan'"),
+        ([*CELL, "--cpus-per-trial", "0"], "must be a number of at least 0.01, got '0'"),
+        ([*CELL, "--max-concurrent", "0"], "must be a whole number of at least 1, got '0'"),
+        ([*CELL, "--time-budget", "2"], "a number and a unit (s, m, h or d), such as 90s or 2h, got '2'"),
+        ([*CELL, "--time-budget", "0h"], "got '0h'"),
+    ],
+)
+def test_a_bad_flag_is_refused_with_its_rule(flags, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([*flags, "--dry-run"])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "value"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5d", 129600)])
+def test_lengths_of_time(text, value):
+    assert build_parser().parse_args([*CELL, "--time-budget", text]).time_budget == value
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("corpus", CORPORA)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_cell_has_a_plan_with_its_exact_parameter_count(variant, size, corpus, instant_probe, capsys, tmp_path):
+    flags = ["--variant", variant, "--size", size, "--corpus", corpus, "--storage", str(tmp_path), "--dry-run"]
+    assert main(flags) == 0
+    (config,) = instant_probe
+    out = capsys.readouterr().out
+    assert f"{config.num_params:,} parameters" in out
+    assert all(block in out for block in ("default", "random", "tpe", "confirm"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_plans_the_four_with_equal_budgets(instant_probe, capsys, tmp_path):
+    assert main(["--variant", "all", "--size", "small", "--storage", str(tmp_path), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if line.startswith("all ")]
+    assert len(rows) == 4
+    assert len({tuple(row) for row in rows}) == 1
+    assert [config.variant for config in instant_probe] == list(VARIANTS)
+
+
+def test_the_plan_by_hand(instant_probe, capsys, tmp_path):
+    flags = ["--num-samples", "3", "--max-epochs", "6", "--seeds", "1", "--max-concurrent", "4", "--dry-run"]
+    assert main([*CELL, *flags, "--storage", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    # PTB: 1,327 training windows and 105 of validation at .35, half a second each: 681.9 s an epoch
+    assert "11 min per epoch" in out
+    # 6 epochs of the paper, 6 random, 1 + 2/3 + 3/9 = 2 of a tpe trial at rungs 1 and 3, 12 of the confirm block
+    blocks = ("default", "random", "tpe", "confirm")
+    assert [line.split()[2] for line in out.splitlines() if line.startswith(blocks)] == ["6", "6", "2", "12"]
+    assert "4 trials at a time: about 74 min" in out
+
+
+def test_a_medium_study_on_a_cpu_says_so(instant_probe, capsys, tmp_path):
+    main(["--variant", "real", "--size", "medium", "--storage", str(tmp_path), "--dry-run", "--gpus-per-trial", "0"])
+    assert "This machine trains on its CPU" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("gpus", ["0.3", "1.5"])
+def test_a_share_of_a_gpu_must_divide_it(gpus, capsys, tmp_path):
+    assert main([*CELL, "--gpus-per-trial", gpus, "--storage", str(tmp_path), "--dry-run"]) == 2
+    assert f"must be a whole number or divide 1 (such as 0.5 or 0.25), got {gpus}" in capsys.readouterr().out
+
+
+def test_a_storage_that_is_none_is_refused_before_any_work(instant_probe, capsys):
+    assert main([*CELL, "--storage", "gs://bucket/x"]) == 2
+    assert "must be a folder or an s3:// URI, got 'gs://bucket/x'" in capsys.readouterr().out
+    assert not instant_probe
+
+
+def test_trials_that_do_not_fit_on_their_gpu_are_refused(monkeypatch):
+    class Properties:
+        total_memory = 16 * 2**30
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: Properties)
+    need = Estimate(window_s=1.0, epoch_s=1.0, peak_memory_bytes=6 * 2**30)
+    plan._check_gpu_memory(need, 0.5)
+    with pytest.raises(
+        ValueError, match="puts 4 trials on a GPU, and each needs 6.0 GiB of its 16.0 GiB; at most 2 fit"
+    ):
+        plan._check_gpu_memory(need, 0.25)
+
+
+def test_a_cluster_needs_the_share_of_a_gpu(capsys, tmp_path, monkeypatch):
+    assert main([*CELL, "--address", "auto", "--storage", str(tmp_path), "--dry-run"]) == 2
+    assert "--address needs --gpus-per-trial" in capsys.readouterr().out

@@ -1,0 +1,88 @@
+import pytest
+
+from study.records import Cell
+from study.spec import AUDIT_SHARE, StudySpec
+from trainables.recipes import CORPORA, SIZES, VARIANTS
+
+CELL = Cell("ptb", "small", "real")
+
+
+def spec(**changes):
+    return StudySpec(**({"cell": CELL, "num_samples": 40, "max_epochs": 50} | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_samples": 0}, "num_samples must be a whole number of at least 1, got 0"),
+        ({"max_epochs": 0}, "max_epochs must be a whole number of at least 1, got 0"),
+        ({"num_seeds": -1}, "num_seeds must be a whole number of at least 0, got -1"),
+        ({"search_seed": -1}, "search_seed must be a whole number of at least 0, got -1"),
+        ({"cell": Cell("ptb", "huge", "real")}, "size must be one of tiny, small, medium, large, got 'huge'"),
+        ({"cell": Cell("c4", "small", "real")}, "corpus must be one of .*, got 'c4'"),
+        ({"cell": Cell("ptb", "small", "lm")}, "variant must be one of .*, got 'lm'"),
+    ],
+)
+def test_a_refused_value_names_the_rule_and_what_was_given(changes, message):
+    with pytest.raises(ValueError, match=message):
+        spec(**changes)
+
+
+def test_the_name_follows_what_makes_the_study_and_not_what_may_grow():
+    name = spec().name
+    assert name.startswith("real-small-ptb-")
+    assert spec(num_samples=80, num_seeds=12).name == name
+    assert (
+        len({name, spec(max_epochs=51).name, spec(search_seed=1).name, spec(cell=CELL._replace(variant="re")).name})
+        == 4
+    )
+
+
+@pytest.mark.parametrize("num_samples", range(1, 60))
+def test_the_blocks_add_up_and_only_grow(num_samples):
+    now, more = spec(num_samples=num_samples).num_trials, spec(num_samples=num_samples + 1).num_trials
+    assert now["default"] + now["random"] + now["tpe"] == num_samples
+    assert all(more[block] >= now[block] for block in now)
+
+
+def test_budgets_are_equal_across_the_variants_of_every_size_and_corpus():
+    for size in SIZES:
+        for corpus in CORPORA:
+            specs = [
+                StudySpec(cell=Cell(corpus, size, v), num_samples=20, max_epochs=SIZES[size].max_epochs)
+                for v in VARIANTS
+            ]
+            assert len({(*s.num_trials.items(), *s.expected_epochs.items()) for s in specs}) == 1
+
+
+@pytest.mark.parametrize("search_seed", range(20))
+def test_the_audit_arm_is_its_share_of_the_tpe_trials(search_seed):
+    one = spec(search_seed=search_seed)
+    for n in (10, 40, 200):
+        assert abs(sum(one.is_audit(i) for i in range(n)) - AUDIT_SHARE * n) < 1
+
+
+def test_expected_epochs_by_hand():
+    # 9 trials: paper, 4 random, 4 tpe; rungs 2 and 6 of 12; a tpe trial expects 2 + 4/3 + 6/9 = 4 epochs.
+    one = spec(num_samples=9, max_epochs=12, num_seeds=2)
+    assert one.rungs == [2, 6]
+    num_audit = sum(one.is_audit(i) for i in range(4))
+    assert one.expected_epochs == {
+        "default": 12, "random": 48, "confirm": 48, "tpe": pytest.approx(num_audit * 12 + (4 - num_audit) * 4.0)
+    }  # fmt: skip
+
+
+def test_seeds_of_the_search_differ_and_never_meet_those_of_the_confirm_block():
+    one = spec(num_seeds=50)
+    search = [one.trial_seed(f"random-{i:04d}") for i in range(500)]
+    assert len(set(search)) == 500
+    assert not set(search) & set(one.confirm_seeds)
+    assert one.confirm_seeds == spec(num_seeds=50, cell=CELL._replace(variant="baseline")).confirm_seeds
+
+
+def test_a_point_goes_to_a_config_and_back():
+    one = spec()
+    params = one.params(one.paper) | {"lr": 0.5, "tau": 3.0}
+    config = one.config(params, seed=9)
+    assert (config.lr, config.tau, config.seed, config.max_epochs) == (0.5, 3.0, 9, 50)
+    assert one.params(config) == params
