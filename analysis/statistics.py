@@ -1,0 +1,92 @@
+"""The report's statistics, on the scale L = ln(perplexity): seeds differ in loss, perplexity is only for display."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CONFIDENCE = 0.95
+
+
+def t_central_probability(theta: float, df: int) -> float:
+    """P(|T| <= t) of Student's t with ``df`` degrees of freedom, where t = sqrt(df) tan(theta).
+
+    The finite sums for a whole number of degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4): exact, so
+    that no numerical library is needed for one quantile.
+    """
+    sin, cos = math.sin(theta), math.cos(theta)
+    # Terms of the sum: cos (odd df) or 1 (even df), each the one before times cos^2 (k - 1) / k.
+    term = cos if df % 2 else 1.0
+    total = term if df > 1 else 0.0
+    for k in range(3 if df % 2 else 2, df - 1, 2):
+        term *= cos * cos * (k - 1) / k
+        total += term
+    return 2.0 / math.pi * (theta + sin * total) if df % 2 else sin * total
+
+
+def t_quantile(confidence: float, df: int) -> float:
+    """The two-sided quantile of Student's t: the t for which P(|T| <= t) = ``confidence``.
+
+    Raises:
+        ValueError: if ``confidence`` is not inside (0, 1), or ``df`` is below 1.
+    """
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must lie inside (0, 1), got {confidence!r}")
+    if df < 1:
+        raise ValueError(f"degrees of freedom must be at least 1, got {df!r}")
+    low, high = 0.0, math.pi / 2
+    for _ in range(64):  # halvings of [0, pi/2] down to the last bit of a double
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_central_probability(middle, df) < confidence else (low, middle)
+    return math.sqrt(df) * math.tan((low + high) / 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanPerplexity:
+    """The mean over seeds of ln(perplexity) and its t-interval, both turned back into perplexities."""
+
+    mean: float
+    """exp of the mean of ln(perplexity): the geometric mean."""
+    low: float | None
+    high: float | None
+    """Ends of the interval, None if there is none."""
+    num_seeds: int
+    confidence: float = CONFIDENCE
+    reason: str | None = None
+    """Why there is no interval."""
+
+    @property
+    def half_width(self) -> float | None:
+        """The larger of the distances from the mean to the interval's ends, which are not symmetric about it."""
+        return None if self.low is None or self.high is None else max(self.high - self.mean, self.mean - self.low)
+
+
+def mean_perplexity(perplexities: Sequence[float], *, confidence: float = CONFIDENCE) -> MeanPerplexity | None:
+    """Mean and t-interval over seeds, on the scale of ln(perplexity); None without a seed.
+
+    Args:
+        perplexities: one per seed, finite and positive.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: if a perplexity is not a finite positive number, or ``confidence`` is not inside (0, 1).
+    """
+    for value in perplexities:
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"a perplexity must be a finite positive number, got {value!r}")
+    losses, n = [math.log(value) for value in perplexities], len(perplexities)
+    if n == 0:
+        return None
+    mean = math.fsum(losses) / n
+    if n == 1:
+        return MeanPerplexity(
+            mean=math.exp(mean), low=None, high=None, num_seeds=1, confidence=confidence,
+            reason="one seed says nothing about the spread between seeds",
+        )  # fmt: skip
+    variance = math.fsum((loss - mean) ** 2 for loss in losses) / (n - 1)
+    margin = t_quantile(confidence, n - 1) * math.sqrt(variance / n)
+    return MeanPerplexity(
+        mean=math.exp(mean), low=math.exp(mean - margin), high=math.exp(mean + margin), num_seeds=n,
+        confidence=confidence,
+    )  # fmt: skip

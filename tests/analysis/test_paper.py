@@ -1,0 +1,92 @@
+"""Every number of Tables 1 to 3 against the paper's plain text, and every number of that text against ours."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from analysis.paper import FIGURE_1, NUMBERS, QUANTITIES, PaperNumber, perplexity
+from trainables.recipes import CORPORA, SIZES, VARIANTS
+
+TEXT = (Path(__file__).parent / "data" / "paper_tables.txt").read_text(encoding="utf-8")
+TABLE_1_AND_2_CORPORA = {"Table 1": ("ptb", "wikitext2"), "Table 2": ("wikitext2-a", "wikitext2-b")}
+
+
+def lines_of(table: str) -> list[str]:
+    """The lines of one table that hold numbers, its two or more heading lines left out."""
+    section = TEXT.split(f"{table}\n")[1].split("Table ")[0].splitlines()
+    return section[1 + max(i for i, line in enumerate(section) if "Test" in line) :]
+
+
+def numbers_in_the_text() -> set[tuple[str | None, ...]]:
+    """(table, corpus, size, variant or system, quantity, as printed) of each number that the text holds."""
+    found: set[tuple[str | None, ...]] = set()
+    variants = {v.label: v.name for v in VARIANTS.values()}
+    for table, corpora in TABLE_1_AND_2_CORPORA.items():
+        size = None
+        for line in lines_of(table):
+            heading, label, *cells = line.split("\t")
+            if units := re.search(r"\((\d+) units\)", heading):
+                size = next(s.name for s in SIZES.values() if s.hidden_size == int(units[1]))
+            elif table == "Table 1" and size is None:
+                size = "small"  # the heading of the small rows stands beside their second line
+            for i, printed in enumerate(cells):
+                found.add((table, corpora[i // 2], size, variants[label], QUANTITIES[i % 2], printed))
+    for line in lines_of("Table 3"):
+        system, num_params, valid, test = line.split("\t")
+        system = re.sub(r" \((?:[^()]*\d{4}a?|Mikolov & ZWeig|Mikolov & Zweig)\)|( \d)+$", "", system)
+        for quantity, printed in zip(QUANTITIES, (valid, test, num_params), strict=True):
+            found.add(("Table 3", "ptb", None, system.replace(" +", "+"), quantity, printed))
+    return {row for row in found if row[-1] != "-"}
+
+
+def key(number: PaperNumber) -> tuple[str | None, ...]:
+    size, name = (None, number.system) if number.table == "Table 3" else (number.size, number.variant)
+    return (number.table, number.corpus, size, name, number.quantity, number.printed)
+
+
+def test_the_numbers_are_those_of_the_text() -> None:
+    assert Counter(map(key, NUMBERS)) == Counter(numbers_in_the_text())
+
+
+def test_counts() -> None:
+    # Table 1: 4 models x (3 + 2) sizes x 2; Table 2: 4 x 2 x 2; Table 3: 15 parameter counts, 7 + 15 perplexities.
+    assert Counter(n.table for n in NUMBERS) == {"Table 1": 40, "Table 2": 16, "Table 3": 37}
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda n: f"{n.table}-{n.system}-{n.corpus}-{n.size}-{n.quantity}")
+def test_the_value_is_what_is_printed(number: PaperNumber) -> None:
+    mantissa = float(re.match(r"[\d.]+", number.printed)[0])  # type: ignore[index]
+    scale = {"M": 1e6, "B": 1e9}.get(number.printed[-1], 1)
+    assert number.value == pytest.approx(mantissa * scale, rel=1e-12)
+    assert (scale > 1) == (number.quantity == "num_params")
+
+
+def test_names_are_the_registries() -> None:
+    for number in NUMBERS:
+        assert number.corpus in CORPORA
+        assert number.size is None or number.size in SIZES
+        if number.variant is not None and number.table != "Table 3":
+            assert number.system == VARIANTS[number.variant].label
+
+
+def test_table_3_repeats_table_1_for_the_papers_own_system() -> None:
+    own = [n for n in NUMBERS if n.table == "Table 3" and n.variant and n.quantity != "num_params"]
+    assert len(own) == 2
+    for number in own:
+        assert number.size is not None
+        assert number.variant is not None
+        assert perplexity("ptb", number.size, number.variant, number.quantity).value == number.value  # type: ignore[union-attr]
+
+
+def test_a_cell_that_the_paper_does_not_report() -> None:
+    assert perplexity("wikitext2", "large", "real", "test_ppl") is None
+    assert perplexity("toy", "tiny", "real", "test_ppl") is None
+
+
+def test_readings_of_figure_1_are_distances() -> None:
+    assert {r.panel for r in FIGURE_1} == {"a", "b"}
+    assert all(0 <= r.low <= r.high <= 1 for r in FIGURE_1)
