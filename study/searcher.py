@@ -23,8 +23,8 @@ from study.ledger import TrialState
 class StudySearcher(Searcher):
     """Hands Tune the trials of all cells, at most ``max_concurrent`` at a time.
 
-    Cells are served in order; one that waits for its search to end lets the next one go ahead, so that no machine
-    stands idle.
+    The cell with the fewest trials is served first, so that a half-finished run of the four variants compares like
+    with like; one that waits for its search to end lets the next go ahead, so that no machine stands idle.
     """
 
     def __init__(self, cells: Sequence[CellSearch], *, max_concurrent: int) -> None:
@@ -36,7 +36,7 @@ class StudySearcher(Searcher):
         """The next trial's job; None if nothing can start now, FINISHED if nothing is left."""
         if sum(cell.num_running for cell in self.cells) >= self.max_concurrent:
             return None
-        for cell in self.cells:
+        for cell in sorted(self.cells, key=lambda cell: len(cell.ledger.trials)):
             if trial := cell.next_trial():
                 self.by_tune_id[trial_id] = (cell, trial)
                 return cell.job(trial).to_dict()
