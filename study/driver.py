@@ -131,6 +131,7 @@ def _fit(searcher: StudySearcher, corpus: Corpus, options: RunOptions, runs: Run
                 run_config=tune.RunConfig(
                     name="run",
                     storage_path=scratch,  # Tune's own state, which nobody reads: see the module's text
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                     failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),
                     callbacks=[StudyCallback(searcher), runs, progress],
                     verbose=0,
@@ -208,13 +209,12 @@ def _ray(options: RunOptions) -> Iterator[None]:
     if ray.is_initialized():  # the driver runs inside a cluster (see launch)
         yield
         return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init(address=options.address or "auto", **quiet)
+        # Without an address Ray joins the cluster that this machine is a node of, or starts on this machine alone.
+        # (Its "auto" would also join whatever private Ray another study has started here.)
+        ray.init(address=options.address, include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
-        if options.address:
-            raise StudyError(f"no Ray cluster answers at {options.address!r}: {error}") from None
-        ray.init(address="local", include_dashboard=False, **quiet)
+        raise StudyError(f"no Ray cluster answers at {options.address!r}: {error}") from None
     # Tune ends a run in order at SIGINT; a machine that is being taken away sends SIGTERM.
     before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
@@ -235,7 +235,7 @@ def _concurrency(options: RunOptions) -> int:
     fits = [int(resources.get(name, 0) / amount + 1e-9) for name, amount in wanted.items() if amount > 0]
     if fits and min(fits) >= 1:
         return min(fits)
-    if len(ray.nodes()) > 1 or options.address or "RAY_ADDRESS" in os.environ:
+    if not ray._private.worker._global_node.is_head():  # not started by us
         return _DEFAULT_CLUSTER_CONCURRENCY  # the cluster's machines come when trials wait for them
     raise StudyError(
         f"a trial needs {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU, and this machine has "

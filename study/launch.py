@@ -61,7 +61,13 @@ def _run(specs: Sequence[StudySpec], options: RunOptions, console: Console) -> s
         return run_studies(specs, load_corpus(name), options, console)
     # A driver at the far end of a client connection dies with it, and cannot share objects with Tune's loop: the
     # whole driver runs in the cluster instead, and this process only waits for it.
-    ray.init(address=options.address, log_to_driver=True)
+    try:
+        ray.init(address=options.address, log_to_driver=True)
+    except ConnectionError as error:
+        raise StudyError(
+            f"no Ray cluster answers at {options.address!r}: {error}. A cluster that asks for a token, as Ray's do by "
+            "default, does not answer without it either: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        ) from None
     try:
         return ray.get(_run_there.remote(list(specs), options))
     finally:

@@ -31,6 +31,7 @@ class Machine:
         environment = os.environ | {
             _MARK: self.mark,
             "RAY_TMPDIR": str(self.folder),
+            "TMPDIR": str(self.folder),
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",

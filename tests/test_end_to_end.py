@@ -53,13 +53,17 @@ def optuna_trials(storage: Path) -> list[optuna.trial.FrozenTrial]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     storage = tmp_path_factory.mktemp("undisturbed") / "results"
     with machine() as here:
-        return storage, here.run(*STUDY, "--storage", str(storage), timeout=300)
+        output = here.run(*STUDY, "--storage", str(storage), timeout=300)
+        assert not list(here.folder.glob("study-tune-*"))  # Tune's own files go with the run
+        return storage, output
 
 
 def test_a_study_runs_to_its_end_and_says_what_is_next(undisturbed: tuple[Path, str]) -> None:
     storage, output = undisturbed
     assert f"records: {storage}" in output
     assert f"next:    python -m analysis.report --results {storage}" in output
+    assert len(output.splitlines()) < 25, output  # and nothing of Tune's
+    assert all(noise not in output for noise in ("Trial status", "Configuration for experiment", "WARNING"))
     trials = frame(storage, "trials", "trial_id")
     assert trials["block"].value_counts().to_dict() == {"default": 1, "random": 2, "tpe": 3, "confirm": 4}
     assert set(trials["status"]) <= {"complete", "pruned"}

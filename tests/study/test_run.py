@@ -92,7 +92,7 @@ def test_the_plan_by_hand(instant_probe, capsys, tmp_path):
     flags = ["--num-samples", "3", "--max-epochs", "6", "--seeds", "1", "--max-concurrent", "4", "--dry-run"]
     assert main([*CELL, *flags, "--storage", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    # PTB: 1,327 training windows and 105 of validation at .35, half a second each: 681.9 s an epoch
+    # PTB: 1,327 training windows and 105 of validation at .4, half a second each: 684.5 s an epoch
     assert "11 min per epoch" in out
     # 6 epochs of the paper, 6 random, 1 + 2/3 + 3/9 = 2 of a tpe trial at rungs 1 and 3, 12 of the confirm block
     blocks = ("default", "random", "tpe", "confirm")
