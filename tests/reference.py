@@ -79,8 +79,8 @@ def run_window(
     total = ce_sum if gamma is None or tau is None else ce_sum + gamma * tau * aug_sum
     return ReferenceResult(
         loss=total / inputs.shape[1],
-        cross_entropy=ce_sum,
-        augmented=aug_sum,
+        cross_entropy=ce_sum.detach(),
+        augmented=aug_sum.detach(),
         logits=torch.stack(logits),
         state=(torch.stack(hidden).detach(), torch.stack(cell).detach()),
     )
@@ -94,8 +94,8 @@ def parameters(model: torch.nn.Module) -> dict[str, Tensor]:
 def sgd_step(weights: Weights, loss: Tensor, *, lr: float, max_grad_norm: float) -> float:
     """Clips by the global norm and updates in place; returns the norm before clipping."""
     gradients = torch.autograd.grad(loss, list(weights.values()))
-    norm = float(sum((g**2).sum() for g in gradients) ** 0.5)
+    norm = float(sum((g**2).sum() for g in gradients)) ** 0.5
     with torch.no_grad():
         for weight, gradient in zip(weights.values(), gradients, strict=True):
-            weight -= lr * min(1.0, max_grad_norm / norm) * gradient
+            weight -= lr * (max_grad_norm / norm if norm > max_grad_norm else 1.0) * gradient
     return norm

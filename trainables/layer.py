@@ -21,10 +21,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainables.products import add_outer, product, product_sum
+
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """A layer's weights, or their gradients."""
+    """A layer's weights, or their gradients; each trial's matrices in either memory order."""
 
     x: Tensor
     """(K, 4H, D)."""
@@ -60,9 +62,9 @@ class LayerBuffers:
         self.o, self.i, self.f, self.g = o, i, f, g
         self.forward_steps = list(
             zip(
-                self.gates.unbind(1), self.gates[..., : 3 * h].unbind(1), g.unbind(1), i.unbind(1), f.unbind(1),
-                o.unbind(1), self.cell.unbind(1)[:-1], self.cell.unbind(1)[1:], self.tanh_cell.unbind(1),
-                self.hidden.unbind(1)[:-1], self.hidden.unbind(1)[1:], strict=True,
+                self.gates[..., : 3 * h].unbind(1), o.unbind(1), i.unbind(1), f.unbind(1), g.unbind(1),
+                self.cell[:, :-1].unbind(1), self.cell[:, 1:].unbind(1), self.tanh_cell.unbind(1),
+                self.hidden[:, :-1].unbind(1), self.hidden[:, 1:].unbind(1), strict=True,
             )
         )  # fmt: skip
         if backward:
@@ -70,7 +72,6 @@ class LayerBuffers:
             self.cell_factor = like.new_empty(k, t, b, h)  # d cell / d h~
             self.d_gates = like.new_empty(k, t, b, 4, h)
             self.d_cell = like.new_empty(k, b, 1, h)
-            self.d_hidden = like.new_empty(k, b, h)
             self.scratch = like.new_empty(k, t, b, h)
             self.backward_steps = list(
                 zip(
@@ -108,20 +109,18 @@ def layer_forward(
         (K, T, B, H), the dropped hidden states: a view of the buffers.
     """
     k, t, b, h = buffers.shape
-    torch.baddbmm(
-        weights.bias.unsqueeze(1), x.reshape(k, t * b, -1), weights.x.transpose(1, 2),
-        out=buffers.gates.view(k, t * b, 4 * h),
-    )  # fmt: skip
+    from_below = product(x.reshape(k, t * b, -1), weights.x.transpose(1, 2), weights.bias)
     buffers.cell[:, 0].copy_(cell)
     if mask is None:
         buffers.hidden[:, 0].copy_(hidden)
     else:
         torch.mul(hidden, mask, out=buffers.hidden[:, 0])
-    recurrent = weights.h.transpose(1, 2).contiguous()
-    for gates, sigmoids, g, i, f, o, cell_in, cell_out, tanh_cell, hidden_in, hidden_out in buffers.forward_steps:
-        torch.baddbmm(gates, hidden_in, recurrent, out=gates)
-        sigmoids.sigmoid_()
-        g.tanh_()
+    recurrent = weights.h.transpose(1, 2)
+    for step, below in zip(buffers.forward_steps, from_below.view(k, t, b, 4 * h).unbind(1), strict=True):
+        sigmoids, o, i, f, g, cell_in, cell_out, tanh_cell, hidden_in, hidden_out = step
+        before = product_sum(below, hidden_in, recurrent)
+        torch.sigmoid(before[..., : 3 * h], out=sigmoids)
+        torch.tanh(before[..., 3 * h :], out=g)
         torch.mul(f, cell_in, out=cell_out).addcmul_(i, g)
         torch.tanh(cell_out, out=tanh_cell)
         torch.mul(o, tanh_cell, out=hidden_out)
@@ -154,24 +153,23 @@ def layer_backward(
     k, t, b, h = buffers.shape
     _local_factors(mask, buffers)
     steps, d_above = buffers.backward_steps, d_output.unbind(1)
-    d_cell, d_hidden = buffers.d_cell, buffers.d_hidden
+    d_cell = buffers.d_cell
     for step in range(t - 1, -1, -1):
         _, d_o, d_others, o_factor, other_factors, cell_factor, _ = steps[step]
         if step == t - 1:
-            d_hidden.copy_(d_above[step])
+            d_hidden = d_above[step]
             torch.mul(d_hidden, cell_factor, out=d_cell.squeeze(2))
         else:
             d_gates_after, _, _, _, _, _, f_after = steps[step + 1]
-            torch.baddbmm(d_above[step], d_gates_after, weights.h, out=d_hidden)
+            d_hidden = product_sum(d_above[step], d_gates_after, weights.h)
             d_cell.squeeze(2).mul_(f_after).addcmul_(d_hidden, cell_factor)
         torch.mul(other_factors, d_cell, out=d_others)
         torch.mul(o_factor, d_hidden, out=d_o)
     d_gates = buffers.d_gates.view(k, t * b, 4 * h)
-    transposed = d_gates.transpose(1, 2)
-    torch.bmm(transposed, x.reshape(k, t * b, -1), out=gradients.x)
-    torch.bmm(transposed, buffers.hidden[:, :-1].reshape(k, t * b, h), out=gradients.h)
+    add_outer(gradients.x, d_gates, x.reshape(k, t * b, -1), overwrite=True)
+    add_outer(gradients.h, d_gates, buffers.hidden[:, :-1].reshape(k, t * b, h), overwrite=True)
     torch.sum(d_gates, 1, out=gradients.bias)
-    torch.bmm(d_gates, weights.x, out=d_x.view(k, t * b, -1))
+    d_x.copy_(product(d_gates, weights.x).view_as(d_x))
 
 
 def _local_factors(mask: Tensor | None, buffers: LayerBuffers) -> None:

@@ -38,7 +38,7 @@ class Step:
         embedding = model.embedding.detach()
         steps, streams, hidden_size = config.bptt, config.batch_size, model.hidden_size
         if compact is None:
-            compact = use_compaction(config.drop_prob, embedding.device)
+            compact = use_compaction(hidden_size, config.drop_prob, embedding.device)
         self.augmented = _augmented_term(config, embedding)
         self.head = Head(1, steps, streams, augmented=self.augmented, compact=compact, like=embedding)
         layers = [layer for layer in model.layers if isinstance(layer, LSTMLayer)]

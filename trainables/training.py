@@ -84,12 +84,9 @@ class Training:
         weight_seed, mask_seed = np.random.SeedSequence(config.seed).generate_state(2, np.uint64)
         weight_generator = torch.Generator().manual_seed(int(weight_seed >> np.uint64(1)))
         self._mask_generator = torch.Generator().manual_seed(int(mask_seed >> np.uint64(1)))
+        word_major = self.device.type != "cpu"
         self.model = VDLSTM.from_config(
-            config,
-            generator=weight_generator,
-            word_major=self.device.type != "cpu",
-            device=self.device,
-            dtype=dtype,
+            config, generator=weight_generator, word_major=word_major, device=self.device, dtype=dtype
         )
         self._step = Step(self.model, config)
 

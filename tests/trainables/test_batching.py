@@ -31,9 +31,7 @@ def test_windows_of_an_epoch(corpus, expected):
     assert num_windows(CORPORA[corpus].num_tokens["train"], BATCH_SIZE, BPTT) == expected
 
 
-@given(
-    num_tokens=st.integers(2, 300), batch_size=st.integers(1, 7), bptt=st.integers(1, 12), partial=st.booleans()
-)
+@given(num_tokens=st.integers(2, 300), batch_size=st.integers(1, 7), bptt=st.integers(1, 12), partial=st.booleans())
 def test_windows_read_on_where_the_last_one_ended(num_tokens, batch_size, bptt, partial):
     if num_tokens < batch_size:
         return

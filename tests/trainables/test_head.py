@@ -9,7 +9,7 @@ import torch
 
 from trainables import scores
 from trainables.batching import distinct_words
-from trainables.head import COMPACT_MIN_DROP_PROB, DecoderWeights, Head, Targets, use_compaction
+from trainables.head import DecoderWeights, Head, Targets, use_compaction
 from trainables.losses import augmented_loss, cross_entropy, target_logits, total_loss
 from trainables.products import HAS_ONEDNN_LINEAR, add_outer, add_rows, gather_rows, product
 from trainables.scores import AugmentedTerm
@@ -120,7 +120,9 @@ def run_plain(problem, *, augmented=True):
 
 def assert_same(problem, found, *, augmented=True, rtol=1e-11, compact=False):
     for k in range(len(problem.hidden)):
-        for index, (actual, expected) in enumerate(zip(found, run_plain(problem.one(k), augmented=augmented), strict=True)):
+        for index, (actual, expected) in enumerate(
+            zip(found, run_plain(problem.one(k), augmented=augmented), strict=True)
+        ):
             if expected is None:
                 assert actual is None
                 continue
@@ -176,9 +178,11 @@ def test_single_precision_is_close_and_extreme_scores_stay_finite():
 
 
 def test_compaction_is_for_cpus_and_high_drop_probabilities():
-    assert use_compaction(COMPACT_MIN_DROP_PROB, "cpu")
-    assert not use_compaction(COMPACT_MIN_DROP_PROB - 0.01, "cpu")
-    assert not use_compaction(0.9, "cuda")
+    assert use_compaction(650, 0.5, "cpu")
+    assert use_compaction(200, 0.65, "cpu")
+    assert not use_compaction(200, 0.3, "cpu")
+    assert not use_compaction(1500, 0.0, "cpu")
+    assert not use_compaction(1500, 0.9, "cuda")
 
 
 @pytest.mark.parametrize("shape", [(5, 4, 7), (1, 1, 1), (35, 140, 300)])

@@ -14,7 +14,7 @@ def randn(*shape, generator):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-@pytest.fixture()
+@pytest.fixture
 def problem():
     g = torch.Generator().manual_seed(0)
     weights = LayerWeights(
@@ -95,3 +95,26 @@ def test_a_window_does_not_depend_on_the_one_before(problem):
     first = layer_forward(problem["x"], *arguments).clone()
     layer_forward(-problem["x"], *arguments)
     assert torch.equal(layer_forward(problem["x"], *arguments), first)
+
+
+@pytest.mark.parametrize("units", [8, 400])  # below and above the size from which the products change libraries
+@pytest.mark.parametrize("transposed_memory", [False, True])
+def test_single_precision_is_close_to_double(units, transposed_memory):
+    generator = torch.Generator().manual_seed(0)
+    x = randn(1, STEPS, STREAMS, units, generator=generator)
+    shapes = {"x": (1, 4 * units, units), "h": (1, 4 * units, units), "bias": (1, 4 * units)}
+    weights = {n: randn(*s, generator=generator) / units**0.5 for n, s in shapes.items()}
+    state = torch.zeros(1, STREAMS, units, dtype=torch.float64)
+    results = []
+    for dtype in (torch.float64, torch.float32):
+        w = {n: v.to(dtype) for n, v in weights.items()}
+        if transposed_memory:
+            w = {n: v if v.dim() == 2 else v.transpose(1, 2).contiguous().transpose(1, 2) for n, v in w.items()}
+        buffers = LayerBuffers(1, STEPS, STREAMS, units, like=x.to(dtype))
+        gradients, d_x = LayerWeights(*(torch.empty_like(v) for v in w.values())), torch.empty_like(x, dtype=dtype)
+        args = (x.to(dtype), LayerWeights(**w), None)
+        output = layer_forward(*args, state.to(dtype), state.to(dtype), buffers)
+        layer_backward(output.contiguous(), *args, buffers, gradients, d_x)
+        results.append([r.double() for r in (output, gradients.x, gradients.h, gradients.bias, d_x)])
+    for expected, actual in zip(*results, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)

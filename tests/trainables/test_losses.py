@@ -12,7 +12,7 @@ from trainables.losses import augmented_loss, cross_entropy, target_distribution
 TOKENS, VOCAB, UNITS = 6, 11, 4
 
 
-@pytest.fixture()
+@pytest.fixture
 def tensors():
     generator = torch.Generator().manual_seed(3)
 
@@ -97,9 +97,7 @@ def test_augmented_loss_vanishes_where_scores_and_target_scores_differ_by_a_cons
     torch.testing.assert_close(augmented_loss(target_scores + 7.0, target_scores, tau=20.0), zero, rtol=0, atol=1e-14)
     # tied, and with the target's own vector as hidden state, the prediction is the target distribution
     embedding, targets = tensors["embedding"], tensors["targets"]
-    total, ce = total_loss(
-        embedding[targets], targets, embedding=embedding, decoder=embedding, gamma=1.0, tau=20.0
-    )
+    total, ce = total_loss(embedding[targets], targets, embedding=embedding, decoder=embedding, gamma=1.0, tau=20.0)
     torch.testing.assert_close(total, ce, rtol=0, atol=1e-12)
 
 

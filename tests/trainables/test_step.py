@@ -103,3 +103,24 @@ def test_gradients_equal_autograd_for_any_shape_and_setting(
         max_grad_norm=max_grad_norm, seed=seed, **loss,
     )  # fmt: skip
     check_windows(config, hidden_size=hidden_size, vocab_size=vocab_size, compact=compact, tolerance=1e-9)
+
+
+@pytest.mark.parametrize("target_gradient", [None, "flow", "stop"])
+def test_the_tied_gradient_is_the_input_paths_plus_the_output_paths(target_gradient):
+    """Section 4: an untied model with the same matrix on both sides, and no bias, splits it in two."""
+    gradients = {}
+    for tied in (True, False):
+        variant = {(True, False): "re", (True, True): "real", (False, False): "baseline", (False, True): "al"}
+        config = make_config(variant[tied, target_gradient is not None], target_gradient, batch_size=3, bptt=5)
+        generator = torch.Generator().manual_seed(0)
+        model = VDLSTM(17, 6, tie_weights=tied, init_range=0.5, generator=generator, dtype=torch.float64)
+        if model.decoder_weight is not None:
+            model.decoder_weight.data.copy_(model.embedding.data)
+        tokens = torch.randint(17, (6, 3), generator=torch.Generator().manual_seed(1))
+        kept = draw_masks(3, 6, 0.4, torch.Generator().manual_seed(2))
+        masks = scale_masks(kept, 0.4, input_dropout=False, like=model.embedding.detach())
+        step = Step(model, config)
+        step.gradients(tokens[:-1], tokens[1:], masks, kept, model.zero_state(3))
+        gradients[tied] = step.named_gradients()
+    both = gradients[False]["embedding"] + gradients[False]["decoder_weight"]
+    torch.testing.assert_close(gradients[True]["embedding"], both, rtol=1e-12, atol=1e-14)

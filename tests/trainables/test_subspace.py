@@ -10,7 +10,7 @@ import torch
 from trainables.subspace import subspace_distance
 
 
-@pytest.fixture()
+@pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)
 

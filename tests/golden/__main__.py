@@ -1,0 +1,7 @@
+"""``python -m tests.golden``: writes the golden losses anew. Only after a change that is meant to change them."""
+
+from tests.golden.trials import GOLDEN_FILE, write
+
+if __name__ == "__main__":
+    write()
+    print(f"wrote {GOLDEN_FILE}")
