@@ -110,20 +110,22 @@ def evaluation_streams(tokens: Tensor, batch_size: int, *, eos_id: int) -> Tenso
     return text.unfold(0, length + 1, length).t().contiguous()
 
 
-def distinct_words(words: Tensor) -> tuple[Tensor, Tensor]:
+def distinct_words(words: Tensor, *, multiple_of: int = 1) -> tuple[Tensor, Tensor]:
     """The distinct words of a window, and which of them each token is.
 
     Takes CPU tensors only: on a GPU the number of distinct words would have to be waited for.
 
     Args:
         words: (T, B) token ids.
+        multiple_of: the first word is repeated until there are a multiple of so many.
 
     Returns:
-        The distinct ids (U,) in ascending order, and (T * B,) indices into them, in the order of ``words``.
+        The distinct ids (U,) in ascending order (but for the repeats), and (T * B,) indices into them, in the order of ``words``.
     """
     assert words.device.type == "cpu"
     distinct, index = torch.unique(words, return_inverse=True)
-    return distinct, index.reshape(-1)
+    missing = -distinct.numel() % multiple_of
+    return torch.cat([distinct, distinct[:1].expand(missing)]) if missing else distinct, index.reshape(-1)
 
 
 def zipf_tokens(vocab_size: int, num_tokens: int, *, seed: int) -> Tensor:

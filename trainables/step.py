@@ -21,6 +21,11 @@ from trainables.products import add_rows
 from trainables.scores import AugmentedTerm
 
 
+TARGETS_MULTIPLE = 32
+"""Distinct targets are made up to a multiple of this. Tables (U, V) of ever new sizes would leave a process' heap in
+pieces: a PTB small trial then held 1.7 GB after two epochs."""
+
+
 class Step:
     """The training step of one trial.
 
@@ -123,7 +128,7 @@ class Step:
         words = targets.reshape(1, -1).to(device, non_blocking=True)
         if self.augmented is None:
             return Targets(words)
-        distinct, index = distinct_words(targets)
+        distinct, index = distinct_words(targets, multiple_of=TARGETS_MULTIPLE)
         return Targets(
             words,
             distinct.unsqueeze(0).to(device, non_blocking=True),
