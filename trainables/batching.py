@@ -120,7 +120,8 @@ def distinct_words(words: Tensor, *, multiple_of: int = 1) -> tuple[Tensor, Tens
         multiple_of: the first word is repeated until there are a multiple of so many.
 
     Returns:
-        The distinct ids (U,) in ascending order (but for the repeats), and (T * B,) indices into them, in the order of ``words``.
+        The distinct ids (U,) in ascending order, repeats last, and (T * B,) indices into them, in the order of
+        ``words``.
     """
     assert words.device.type == "cpu"
     distinct, index = torch.unique(words, return_inverse=True)

@@ -20,7 +20,6 @@ from trainables.model import VDLSTM, LSTMLayer, State
 from trainables.products import add_rows
 from trainables.scores import AugmentedTerm
 
-
 TARGETS_MULTIPLE = 32
 """Distinct targets are made up to a multiple of this. Tables (U, V) of ever new sizes would leave a process' heap in
 pieces: a PTB small trial then held 1.7 GB after two epochs."""
