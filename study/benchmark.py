@@ -54,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     corpus = load_corpus(arguments.corpus)
     console = Console(highlight=False)
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, num_cpus=arguments.processes)
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        num_cpus=arguments.processes,
+    )
     with tempfile.TemporaryDirectory() as storage:
         options = RunOptions(storage=storage, max_concurrent=arguments.processes)
         started = time.perf_counter()

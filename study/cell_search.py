@@ -32,6 +32,11 @@ class CellSearch:
         """Trials that an actor works on, or waits for one."""
         return sum(trial.running for trial in self.ledger.trials.values())
 
+    @property
+    def num_served(self) -> int:
+        """Trials that have ended or that an actor works on; one that was interrupted is still to be served."""
+        return sum(trial.ended or trial.running for trial in self.ledger.trials.values())
+
     def next_trial(self) -> TrialState | None:
         """Starts the next trial; None if there is none to start now."""
         trial = next((t for t in self.ledger.trials.values() if not t.ended and not t.running), None)

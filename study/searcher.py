@@ -36,7 +36,7 @@ class StudySearcher(Searcher):
         """The next trial's job; None if nothing can start now, FINISHED if nothing is left."""
         if sum(cell.num_running for cell in self.cells) >= self.max_concurrent:
             return None
-        for cell in sorted(self.cells, key=lambda cell: len(cell.ledger.trials)):
+        for cell in sorted(self.cells, key=lambda cell: cell.num_served):
             if trial := cell.next_trial():
                 self.by_tune_id[trial_id] = (cell, trial)
                 return cell.job(trial).to_dict()

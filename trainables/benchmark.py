@@ -110,9 +110,11 @@ def _memory_of(size: str, corpus: str) -> float:
     return (peak_memory_bytes(cpu) - before) / 1e9
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point."""
-    parser = argparse.ArgumentParser(prog="python -m trainables.benchmark", description=__doc__.splitlines()[0])
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ``python -m trainables.benchmark``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainables.benchmark", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
     names = [f"{size}/{corpus}" for size in SIZES for corpus in CORPORA]
     parser.add_argument("--cells", nargs="+", choices=names, metavar="SIZE/CORPUS", help=f"default: {' '.join(CELLS)}")
     parser.add_argument("--rounds", type=int, default=20, help="rounds at most (default: %(default)s)")
@@ -122,6 +124,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help=f"{' '.join(QUICK_CELLS)}, under two minutes")
     parser.add_argument("--csv", type=Path, help="also write the table to this file")
     parser.add_argument("--memory-of", choices=names, metavar="SIZE/CORPUS", help="print one cell's peak memory in GB")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point."""
+    parser = build_parser()
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     if options.memory_of:

@@ -61,6 +61,20 @@ def test_cells_take_turns(cells):
     ]  # fmt: skip
 
 
+def test_interrupted_trials_come_before_new_ones_of_other_cells(tmp_path, cells):
+    tune = Tune(StudySearcher(cells, max_concurrent=2))
+    tune.suggest()
+    while tune.live:  # the first cell's paper recipe in full
+        tune.epoch(tune.live[0])
+    assert [tune.suggest()["trial_id"] for _ in range(2)] == ["default-0000", "random-0001"]
+    again = [open_cell(tmp_path, cell=c.spec.cell, num_samples=3, num_seeds=1) for c in cells]
+    resumed = Tune(StudySearcher(again, max_concurrent=2))
+    jobs = [resumed.suggest() for _ in range(2)]
+    assert [(job["trial"]["variant"], job["trial_id"]) for job in jobs] == [
+        ("real", "default-0000"), ("re", "random-0001"),
+    ]  # fmt: skip
+
+
 def test_all_cells_run_to_their_end(cells):
     tune = Tune(StudySearcher(cells, max_concurrent=2))
     while (job := tune.suggest()) != Searcher.FINISHED:
