@@ -85,7 +85,7 @@ def _run_there(specs: list[StudySpec], options: RunOptions) -> str:
 def _print_summary(specs: Sequence[StudySpec], storage: str, console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("study", no_wrap=True)
-    for name in ("done", "pruned", "failed", "to do", "best valid", "test, paper's", "test, tuned"):
+    for name in ("done", "pruned", "failed", "to do", "best valid", "test paper", "test tuned", "seeds"):
         table.add_column(name, justify="right")
     for spec in specs:
         ledger = Ledger(spec, storage)
@@ -99,12 +99,15 @@ def _print_summary(specs: Sequence[StudySpec], storage: str, console: Console) -
             spec.name,
             *(str(count[s]) for s in ("complete", "pruned", "failed", "interrupted")),
             "-" if lowest is None else f"{lowest:.2f}",
-            _test(ledger, "paper"),
-            _test(ledger, tuned),
+            *(_mean(_test_ppl(ledger, origin)) for origin in ("paper", tuned)),
+            "+".join(str(len(_test_ppl(ledger, origin))) for origin in dict.fromkeys(("paper", tuned))),
         )
     console.print(table)
 
 
-def _test(ledger: Ledger, origin: str) -> str:
-    values = [t.test_ppl for t in ledger.in_block("confirm") if t.origin == origin and t.test_ppl is not None]
-    return f"{statistics.fmean(values):.2f} n={len(values)}" if values else "-"
+def _test_ppl(ledger: Ledger, origin: str) -> list[float]:
+    return [t.test_ppl for t in ledger.in_block("confirm") if t.origin == origin and t.test_ppl is not None]
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.2f}" if values else "-"
