@@ -83,10 +83,11 @@ def _run_there(specs: list[StudySpec], options: RunOptions) -> str:
 
 
 def _print_summary(specs: Sequence[StudySpec], storage: str, console: Console) -> None:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("study", no_wrap=True)
-    for name in ("done", "pruned", "failed", "to do", "best valid", "test paper", "test tuned", "seeds"):
-        table.add_column(name, justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("perplexities", no_wrap=True)
+    # valid: the best of the search; test: the paper's recipe; tuned: the best configuration
+    for name in ("done", "pruned", "failed", "to do", "valid", "test", "tuned", "seeds"):
+        table.add_column(name, justify="right", no_wrap=True)
     for spec in specs:
         ledger = Ledger(spec, storage)
         trials = ledger.trials.values()
@@ -98,7 +99,7 @@ def _print_summary(specs: Sequence[StudySpec], storage: str, console: Console) -
         table.add_row(
             spec.name,
             *(str(count[s]) for s in ("complete", "pruned", "failed", "interrupted")),
-            "-" if lowest is None else f"{lowest:.2f}",
+            "-" if lowest is None else f"{lowest:.1f}",
             *(_mean(_test_ppl(ledger, origin)) for origin in ("paper", tuned)),
             "+".join(str(len(_test_ppl(ledger, origin))) for origin in dict.fromkeys(("paper", tuned))),
         )
@@ -110,4 +111,4 @@ def _test_ppl(ledger: Ledger, origin: str) -> list[float]:
 
 
 def _mean(values: Sequence[float]) -> str:
-    return f"{statistics.fmean(values):.2f}" if values else "-"
+    return f"{statistics.fmean(values):.1f}" if values else "-"
