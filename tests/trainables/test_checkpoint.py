@@ -27,7 +27,9 @@ def test_a_checkpoint_comes_back_and_is_replaced(folder, tmp_path):
     assert folder.load("last") is None
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a checkpoint", lambda b: b"broken"])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not a checkpoint", lambda b: b"broken"]
+)
 def test_a_damaged_file_is_an_error_that_names_it(folder, tmp_path, damage):
     folder.save("last", {"weights": torch.arange(1000)})
     path(tmp_path).write_bytes(damage(path(tmp_path).read_bytes()))
