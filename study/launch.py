@@ -42,7 +42,7 @@ def launch(
         outcome = "interrupted"
     _print_summary(specs, storage, console)
     again = shlex.join(["python", "-m", "study.run", *sys.argv[1:]])
-    where = "" if storage == default_storage() else f" --results {shlex.quote(arguments.storage)}"
+    where = "" if arguments.storage == default_storage() else f" --results {shlex.quote(arguments.storage)}"
     if outcome == "finished":
         console.print(f"\nrecords: {storage}\nnext:    python -m analysis.report{where}", markup=False, soft_wrap=True)
         return 0
