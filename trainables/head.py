@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.products import add_outer, product
+from trainables.products import add_outer, operand, product
 from trainables.scores import AugmentedTerm, TargetDistributions, scores_to_gradient
 
 TOKENS_PER_CHUNK = 350
@@ -148,9 +148,10 @@ class Head:
     ) -> tuple[Tensor, Tensor]:
         k, n, _ = hidden.shape
         cross_entropy, log_sums = hidden.new_zeros(k), hidden.new_zeros(k)
+        decoder = operand(weights.decoder)
         for start in range(0, n, self.tokens_per_chunk):
             tokens = slice(start, min(start + self.tokens_per_chunk, n))
-            scores = product(hidden[:, tokens], weights.decoder.transpose(1, 2))
+            scores = product(hidden[:, tokens], decoder.transpose(1, 2))
             rows = None if table is None else table.index[:, tokens]
             ce, lse = scores_to_gradient(
                 scores, words[:, tokens], bias=weights.bias, d_bias=gradients.bias, targets=table, rows=rows
@@ -158,7 +159,7 @@ class Head:
             cross_entropy += ce
             if lse is not None:
                 log_sums += lse
-            self.d_hidden[:, tokens] = product(scores, weights.decoder)
+            self.d_hidden[:, tokens] = product(scores, decoder)
             add_outer(gradients.decoder, scores, hidden[:, tokens], overwrite=start == 0)
         return cross_entropy, log_sums
 

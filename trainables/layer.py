@@ -16,12 +16,13 @@ The gates stand in the order o, i, f, g: the three sigmoids are adjacent, and so
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trainables.products import add_outer, product, product_sum
+from trainables.products import add_outer, operand, product, product_sum
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def layer_forward(
         buffers.hidden[:, 0].copy_(hidden)
     else:
         torch.mul(hidden, mask, out=buffers.hidden[:, 0])
-    recurrent = weights.h.transpose(1, 2)
+    recurrent = operand(weights.h).transpose(1, 2)
     for step, below in zip(buffers.forward_steps, from_below.view(k, t, b, 4 * h).unbind(1), strict=True):
         sigmoids, o, i, f, g, cell_in, cell_out, tanh_cell, hidden_in, hidden_out = step
         before = product_sum(below, hidden_in, recurrent)
@@ -128,6 +129,27 @@ def layer_forward(
             hidden_out.mul_(mask)
     torch.mul(buffers.o[:, -1], buffers.tanh_cell[:, -1], out=buffers.final_hidden)
     return buffers.output
+
+
+def run_layers(
+    x: Tensor, layers: Sequence[LayerWeights], masks: Tensor | None, state: tuple[Tensor, Tensor]
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """The top layer's (dropped) hidden states over a window, and the state to carry on; no backward will follow.
+
+    Args:
+        x: (K, T, B, H), already dropped.
+        layers: L of them.
+        masks: (L, K, B, H); None for no dropout.
+        state: (hidden, cell), each (L, K, B, H), carried in.
+    """
+    hidden, cell = [], []
+    for index, weights in enumerate(layers):
+        buffers = LayerBuffers(*x.shape, like=x, backward=False)
+        mask = None if masks is None else masks[index]
+        x = layer_forward(x, weights, mask, state[0][index], state[1][index], buffers)
+        hidden.append(buffers.final_hidden)
+        cell.append(buffers.final_cell)
+    return x, (torch.stack(hidden), torch.stack(cell))
 
 
 def layer_backward(
@@ -153,7 +175,7 @@ def layer_backward(
     k, t, b, h = buffers.shape
     _local_factors(mask, buffers)
     steps, d_above = buffers.backward_steps, d_output.unbind(1)
-    d_cell = buffers.d_cell
+    d_cell, recurrent = buffers.d_cell, operand(weights.h)
     for step in range(t - 1, -1, -1):
         _, d_o, d_others, o_factor, other_factors, cell_factor, _ = steps[step]
         if step == t - 1:
@@ -161,7 +183,7 @@ def layer_backward(
             torch.mul(d_hidden, cell_factor, out=d_cell.squeeze(2))
         else:
             d_gates_after, _, _, _, _, _, f_after = steps[step + 1]
-            d_hidden = product_sum(d_above[step], d_gates_after, weights.h)
+            d_hidden = product_sum(d_above[step], d_gates_after, recurrent)
             d_cell.squeeze(2).mul_(f_after).addcmul_(d_hidden, cell_factor)
         torch.mul(other_factors, d_cell, out=d_others)
         torch.mul(o_factor, d_hidden, out=d_o)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import TrialConfig
-from trainables.layer import LayerBuffers, LayerWeights, layer_forward
+from trainables.layer import LayerWeights, run_layers
 from trainables.recipes import NUM_LAYERS
 
 State = tuple[Tensor, Tensor]
@@ -151,22 +151,14 @@ class VDLSTM(nn.Module):
         Returns:
             (T, B, H) and the state to carry on.
         """
-        steps, batch_size = inputs.shape
         x = torch.nn.functional.embedding(inputs, self.embedding.detach())
         if masks is not None:
             x = x * masks[0]
-        x = x.unsqueeze(0)
-        hidden, cell = [], []
-        for index, layer in enumerate(self.layers):
-            assert isinstance(layer, LSTMLayer)
-            buffers = LayerBuffers(1, steps, batch_size, self.hidden_size, like=x, backward=False)
-            mask = None if masks is None else masks[index + 1].unsqueeze(0)
-            x = layer_forward(
-                x, layer.stacked(), mask, state[0][index].unsqueeze(0), state[1][index].unsqueeze(0), buffers
-            )
-            hidden.append(buffers.final_hidden[0])
-            cell.append(buffers.final_cell[0])
-        return x[0], (torch.stack(hidden), torch.stack(cell))
+        layers = [layer.stacked() for layer in self.layers if isinstance(layer, LSTMLayer)]
+        hidden, cell = (s.unsqueeze(1) for s in state)
+        upper = None if masks is None else masks[1:].unsqueeze(1)
+        x, (hidden, cell) = run_layers(x.unsqueeze(0), layers, upper, (hidden, cell))
+        return x[0], (hidden.squeeze(1), cell.squeeze(1))
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:

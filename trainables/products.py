@@ -6,6 +6,10 @@ rows (measured on a Zen 4 core, in GFLOP/s: 700 x 200 x 10,000 at 101 against 87
 reaches oneDNN is the one that torch's own compiler emits for a linear layer; where it is missing, and for any other
 device or precision, ``torch.matmul`` is used.
 
+On a CPU a stack's products run trial by trial, through the very kernels that a trial alone runs through: its numbers
+are then the same bits, however many stand beside it. On a GPU they are batched, and in bf16 (``precision.py``) the
+operands are rounded first.
+
 Shapes: K trials, V words, H units, n rows.
 """
 
@@ -30,6 +34,41 @@ ONEDNN_MIN_WEIGHTS = 500_000
 """Elements of a step's weights from which oneDNN's product of a few rows wins: where they outgrow a core's cache."""
 
 
+_operand_dtype: torch.dtype | None = None
+
+
+def operand_dtype() -> torch.dtype | None:
+    """What float32 operands are rounded to before a product; None for not at all."""
+    return _operand_dtype
+
+
+def set_operand_dtype(dtype: torch.dtype | None) -> None:
+    """See ``operand_dtype``; ``precision.use_precision`` is the way to set it."""
+    global _operand_dtype
+    _operand_dtype = dtype
+
+
+def operand(x: Tensor) -> Tensor:
+    """x as products take it: rounded once here, it is not rounded again by each of them."""
+    return x if _operand_dtype is None or x.dtype != torch.float32 else x.to(_operand_dtype)
+
+
+def _rounded_product(a: Tensor, b: Tensor) -> Tensor:
+    """a b in float32, of operands rounded to ``operand_dtype``."""
+    a, b = operand(a), operand(b)
+    if a.device.type != "cuda":  # the product of two bf16 numbers is exact in float32
+        return a.float() @ b.float()
+    return (torch.mm if a.dim() == 2 else torch.bmm)(a, b, out_dtype=torch.float32)
+
+
+def _rounds(a: Tensor) -> bool:
+    return _operand_dtype is not None and a.dtype in (torch.float32, _operand_dtype)
+
+
+def _one_by_one(a: Tensor) -> bool:
+    return a.dim() == 3 and a.shape[0] > 1 and a.device.type == "cpu"
+
+
 def _uses_onednn(x: Tensor) -> bool:
     """Whether a product of (1, n, k) or (n, k) goes to oneDNN."""
     single = x.dim() == 2 or x.shape[0] == 1
@@ -44,6 +83,12 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         b: (K, k, m) or (k, m).
         bias: (K, m), with K; added to every row.
     """
+    if _one_by_one(a):
+        biases = [None] * a.shape[0] if bias is None else bias.split(1)
+        return torch.cat([product(*each) for each in zip(a.split(1), b.split(1), biases, strict=True)])
+    if _rounds(a):
+        result = _rounded_product(a, b)
+        return result if bias is None else result.add_(bias.unsqueeze(1))
     if not _uses_onednn(a):
         return a @ b if bias is None else torch.baddbmm(bias.unsqueeze(1), a, b)
     if a.dim() == 2:
@@ -53,6 +98,10 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def product_sum(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """c + a b, a new tensor, for (K, n, m), (K, n, k) and (K, k, m)."""
+    if _one_by_one(a):
+        return torch.cat([product_sum(*each) for each in zip(c.split(1), a.split(1), b.split(1), strict=True)])
+    if _rounds(a):
+        return _rounded_product(a, b).add_(c)
     if b.numel() < ONEDNN_MIN_WEIGHTS or not _uses_onednn(a):
         return torch.baddbmm(c, a, b)
     return torch.ops.mkldnn._linear_pointwise.binary(a[0], c[0], b[0].t(), None, "add").unsqueeze(0)
@@ -67,9 +116,13 @@ def add_outer(out: Tensor, left: Tensor, right: Tensor, *, overwrite: bool) -> N
         right: (K, n, H).
         overwrite: whether what ``out`` held is dropped.
     """
+    if _one_by_one(out):
+        for each in zip(out.split(1), left.split(1), right.split(1), strict=True):
+            add_outer(*each, overwrite=overwrite)
+        return
     if out.stride(1) == 1:  # unit-major: the product comes out in the memory's order
         out, left, right = out.transpose(1, 2), right, left
-    if _uses_onednn(out):
+    if _uses_onednn(out) or _rounds(out):
         outer = product(left.transpose(1, 2), right)
         if overwrite:
             out.copy_(outer)
@@ -77,6 +130,13 @@ def add_outer(out: Tensor, left: Tensor, right: Tensor, *, overwrite: bool) -> N
             out.add_(outer)
     else:
         torch.baddbmm(out, left.transpose(1, 2), right, beta=0 if overwrite else 1, out=out)
+
+
+def shared_rows(table: Tensor, index: Tensor) -> Tensor:
+    """The same rows of each trial's table: (K, V, H) at (n,) gives (K, n, H)."""
+    if table.shape[0] == 1:
+        return table[0].index_select(0, index).unsqueeze(0)
+    return table.index_select(1, index)
 
 
 def gather_rows(table: Tensor, index: Tensor) -> Tensor:
@@ -88,5 +148,22 @@ def gather_rows(table: Tensor, index: Tensor) -> Tensor:
 
 def add_rows(table: Tensor, index: Tensor, rows: Tensor) -> None:
     """Adds (K, n, H) to the rows (K, n) of each trial's table (K, V, H); an index may repeat."""
+    if table.shape[0] > 1 and table.device.type != "cpu" and table.is_contiguous():
+        add_rows_flat(table, index, rows)
+        return
     for trial in range(table.shape[0]):
         table[trial].index_add_(0, index[trial], rows[trial])
+
+
+def add_rows_flat(table: Tensor, index: Tensor, rows: Tensor) -> None:
+    """``add_rows`` in one call, for a contiguous table."""
+    k, v, h = table.shape
+    offsets = torch.arange(k, device=index.device).unsqueeze(1) * v
+    table.view(k * v, h).index_add_(0, (index + offsets).view(-1), rows.reshape(-1, h))
+
+
+def norms(x: Tensor) -> Tensor:
+    """Euclidean norm of each trial's part of (K, ...); on a CPU by itself, so that its bits do not depend on K."""
+    if x.device.type == "cpu":
+        return torch.stack([torch.linalg.vector_norm(part) for part in x.unbind(0)])
+    return torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim())))

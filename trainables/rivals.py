@@ -1,11 +1,15 @@
 """What ``benchmark.py`` compares: this project's training step, and three others to measure it against.
 
-Each ``make_*`` builds a model and returns a function that trains it on one window.
+Each ``make_*`` builds a model on a device and returns a function that trains it on one window. Its matrix products are
+of the precision that ``equal_precision`` sets; in bf16 the rivals' own are left to autocast, as is usual.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +19,63 @@ from trainables.batching import zipf_tokens
 from trainables.config import TrialConfig
 from trainables.losses import total_loss
 from trainables.model import VDLSTM, draw_masks, scale_masks
+from trainables.outcome import NonFiniteLossError
+from trainables.packing import Pack
+from trainables.precision import use_precision
+from trainables.products import operand_dtype
 from trainables.recipes import NUM_LAYERS
+from trainables.stack_step import make_window
 from trainables.step import Step
 from trainables.training import Training
 
 Run = Callable[[tuple[Tensor, Tensor]], None]
-"""Takes (inputs, targets), each (T, B)."""
+"""Takes (inputs, targets), each (T, B), on the CPU."""
+CPU = torch.device("cpu")
 
 
-def make_step(config: TrialConfig, *, compact: bool | None = None) -> Run:
+@contextmanager
+def equal_precision(precision: str, device: torch.device) -> Iterator[None]:
+    """As ``use_precision``, for the products inside cuDNN's LSTM too, which would be TF32 by default.
+
+    Raises:
+        ValueError: if the device does not have the precision.
+    """
+    rnn: Any = torch.backends.cudnn.rnn
+    before = rnn.fp32_precision
+    with use_precision(precision, device):
+        try:
+            rnn.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+            yield
+        finally:
+            rnn.fp32_precision = before
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    dtype = operand_dtype()
+    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def make_pack(
+    config: TrialConfig, tokens: Tensor, num_trials: int, *, device: torch.device, precision: str
+) -> Callable:
+    """Trials that differ in their seeds, in one pack; returns what trains them all over the tokens, once."""
+    pack = Pack(config, tokens, num_trials, device=device, precision=precision)
+    for seed in range(num_trials):
+        pack.admit(dataclasses.replace(config, seed=seed))
+
+    def run() -> None:
+        for result in pack.train_epoch().values():
+            if isinstance(result, NonFiniteLossError):  # its slot would stand idle
+                raise result
+
+    return run
+
+
+def make_step(config: TrialConfig, *, compact: bool | None = None, device: torch.device = CPU) -> Run:
     """This project's step, random numbers included."""
     generator = torch.Generator().manual_seed(0)
-    training = Training(config, zipf_tokens(config.vocab_size, config.batch_size * (config.bptt + 1), seed=0))
+    tokens = zipf_tokens(config.vocab_size, config.batch_size * (config.bptt + 1), seed=0)
+    training = Training(config, tokens, device=device)
     model = training.model
     step = training._step if compact is None else Step(model, config, compact=compact)
     like, state = model.embedding.detach(), model.zero_state(config.batch_size)
@@ -56,41 +105,42 @@ class Peer(nn.Module):
             nn.init.uniform_(p, -config.init_range, config.init_range)
 
 
-def make_peer(config: TrialConfig) -> Run:
+def make_peer(config: TrialConfig, *, device: torch.device = CPU) -> Run:
     """The peer's step: autograd, ``clip_grad_norm_``, ``torch.optim.SGD``."""
-    model = Peer(config)
+    model = Peer(config).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=config.lr)
-    state = tuple(torch.zeros(NUM_LAYERS, config.batch_size, config.hidden_size) for _ in range(2))
+    shape = (NUM_LAYERS, config.batch_size, config.hidden_size)
+    state = tuple(torch.zeros(shape, device=device) for _ in range(2))
 
     def run(window: tuple[Tensor, Tensor]) -> None:
         nonlocal state
-        inputs, targets = window
+        inputs, targets = (x.to(device, non_blocking=True) for x in window)
         optimizer.zero_grad()
-        output, state = model.lstm(model.drop(model.embedding(inputs)), tuple(s.detach() for s in state))
-        logits = model.decoder(model.drop(output)).flatten(0, 1)
-        (F.cross_entropy(logits, targets.flatten(), reduction="sum") / config.batch_size).backward()
+        with _autocast(device):
+            output, state = model.lstm(model.drop(model.embedding(inputs)), tuple(s.detach() for s in state))
+            logits = model.decoder(model.drop(output)).flatten(0, 1)
+            loss = F.cross_entropy(logits, targets.flatten(), reduction="sum") / config.batch_size
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
         optimizer.step()
 
     return run
 
 
-def make_naive(config: TrialConfig) -> Run:
+def make_naive(config: TrialConfig, *, device: torch.device = CPU) -> Run:
     """The step's model and loss on autograd, one time step after another."""
-    model = VDLSTM.from_config(config, word_major=True)
+    model = VDLSTM.from_config(config, word_major=True, device=device)
     optimizer = torch.optim.SGD(model.parameters(), lr=config.lr)
     generator = torch.Generator().manual_seed(0)
     state = model.zero_state(config.batch_size)
 
-    def run(window: tuple[Tensor, Tensor]) -> None:
+    def forward(inputs: Tensor, targets: Tensor) -> Tensor:
         nonlocal state
-        inputs, targets = window
         kept = draw_masks(config.batch_size, config.hidden_size, config.drop_prob, generator)
         masks = scale_masks(kept, config.drop_prob, input_dropout=config.input_dropout, like=model.embedding.detach())
         hidden, cell = list(state[0]), list(state[1])
         dropped = [h * m for h, m in zip(hidden, masks[1:], strict=True)]
         outputs = []
-        optimizer.zero_grad()
         for below in F.embedding(inputs, model.embedding):
             for i in range(NUM_LAYERS):
                 w_x, w_h, b = (model.get_parameter(f"layers.{i}.{n}") for n in ("weight_x", "weight_h", "bias"))
@@ -104,42 +154,53 @@ def make_naive(config: TrialConfig) -> Run:
             bias=model.decoder_bias, gamma=config.gamma, tau=config.tau,
             target_gradient=config.target_gradient or "stop",
         )  # fmt: skip
-        (loss.sum() / config.batch_size).backward()
+        state = torch.stack(hidden).detach(), torch.stack(cell).detach()
+        return loss.sum() / config.batch_size
+
+    def run(window: tuple[Tensor, Tensor]) -> None:
+        optimizer.zero_grad()
+        with _autocast(device):
+            loss = forward(*(x.to(device, non_blocking=True) for x in window))
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
         optimizer.step()
-        state = torch.stack(hidden).detach(), torch.stack(cell).detach()
 
     return run
 
 
-def make_bound(config: TrialConfig) -> Run:
+def make_bound(config: TrialConfig, *, device: torch.device = CPU) -> Run:
     """The step's head, clipping and update around ``nn.LSTM``."""
-    training = Training(config, zipf_tokens(config.vocab_size, config.batch_size * (config.bptt + 1), seed=0))
-    model, step, h = training.model, training._step, config.hidden_size
-    lstm = nn.LSTM(h, h, NUM_LAYERS)
+    tokens = zipf_tokens(config.vocab_size, config.batch_size * (config.bptt + 1), seed=0)
+    training = Training(config, tokens, device=device)
+    model, step, h = training.model, training._step.stack, config.hidden_size
+    lstm = nn.LSTM(h, h, NUM_LAYERS).to(device)
     generator = torch.Generator().manual_seed(0)
-    for idle in step.d_layers:  # the step's own layers are not run
+    lr = torch.full_like(step.max_norm, config.lr, dtype=torch.float64)
+    for idle in step.d_weights.layers:  # the step's own layers are not run
         for gradient in (idle.x, idle.h, idle.bias):
             gradient.zero_()
 
     def run(window: tuple[Tensor, Tensor]) -> None:
         inputs, targets = window
-        x = F.embedding(inputs, model.embedding.detach()).requires_grad_()
+        tokens = make_window(
+            inputs, targets, augmented=step.augmented is not None, sparse=step.sparse_embedding, device=device
+        )
+        x = F.embedding(tokens.inputs.view_as(inputs), model.embedding.detach()).requires_grad_()
         kept = draw_masks(config.batch_size, h, config.drop_prob, generator)
         masks = scale_masks(kept, config.drop_prob, input_dropout=False, like=x)
-        output = lstm(x)[0] * masks[-1]
+        with _autocast(device):
+            output = lstm(x)[0] * masks[-1]
         with torch.no_grad():
-            found = step._targets(targets, x.device)
-            step._words = inputs.reshape(-1)
-            step.head(output.detach().unsqueeze(0), kept[-1:], found, step.weights, step.d_weights)
+            head_weights = step.weights.decoder, step.d_weights.decoder
+            step.head(output.detach().unsqueeze(0), kept[-1:], step.targets(tokens), *head_weights)
         output.backward(step.head.d_hidden.view_as(output))
         assert x.grad is not None
         with torch.no_grad():
-            step._embedding_gradient(x.grad.unsqueeze(0), masks)
+            step.embedding_gradient(tokens, x.grad.unsqueeze(0), masks.unsqueeze(1))
             for p in lstm.parameters():
                 assert p.grad is not None
                 p.add_(p.grad, alpha=-1e-3)
                 p.grad = None
-        step.update(config.lr)
+        step.update(lr)
 
     return run

@@ -42,9 +42,9 @@ class AugmentedTerm:
     """(K, 1, 1), 1 where gradient passes through y-tilde and 0 where not; None if it does nowhere."""
 
 
-def rows_per_block(num_trials: int, num_rows: int, vocab_size: int, device: torch.device) -> int:
-    """Rows that are worked on at once: on a GPU, and for several trials, all."""
-    if device.type != "cpu" or num_trials > 1:
+def rows_per_block(num_rows: int, vocab_size: int, device: torch.device) -> int:
+    """Rows of a trial that are worked on at once: on a GPU all."""
+    if device.type != "cpu":
         return num_rows
     return max(1, min(num_rows, ELEMENTS_PER_BLOCK // vocab_size))
 
@@ -88,7 +88,7 @@ class TargetDistributions:
             (K,), the sum of J_aug over the tokens.
         """
         k, u, v = self.target.shape
-        rows = rows_per_block(k, k * u, v, self.target.device)
+        rows = rows_per_block(k * u, v, self.target.device)
         means = []
         for target, residual in zip(
             self.target.view(k * u, v).split(rows), self.residual.view(k * u, v).split(rows), strict=True
@@ -130,13 +130,13 @@ def scores_to_gradient(
         The sums over the rows of J and, with the augmented loss, of logsumexp(a / tau), each (K,).
     """
     k, n, v = scores.shape
-    block = rows_per_block(k, n, v, scores.device)
+    block = rows_per_block(n, v, scores.device)
     scratch = [torch.empty((k, block, v), dtype=scores.dtype, device=scores.device) for _ in range(2)]
     cross_entropies, log_sums = [], []
     for start in range(0, n, block):
         z = scores[:, start : start + block]
         column = words[:, start : start + block].unsqueeze(-1)
-        y, scaled = (s[:, : z.shape[1]] for s in scratch)
+        y, scaled = (s.view(-1)[: z.numel()].view(z.shape) for s in scratch)
         if targets is not None:
             assert rows is not None
             row = rows[:, start : start + block].reshape(-1)

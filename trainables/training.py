@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +16,13 @@ from trainables.batching import as_tokens, num_windows, to_streams, windows, zip
 from trainables.config import TrialConfig
 from trainables.evaluation import nats_per_token
 from trainables.model import VDLSTM, draw_masks, scale_masks
+from trainables.outcome import EpochResult, divergence, epoch_result, windows_per_check
+from trainables.outcome import NonFiniteLossError as NonFiniteLossError  # others have it from here
+from trainables.precision import check_precision, default_precision, use_precision
+from trainables.seeds import check_same_trial, make_generators
+from trainables.stack_weights import check_weights, to_cpu
 from trainables.step import Step
 from trainables.subspace import subspace_distance
-
-
-def windows_per_check(device: torch.device) -> int:
-    """Windows between two looks at the losses: on a GPU, looking waits for the device."""
-    return 1 if device.type == "cpu" else 50
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The loss or the gradient's norm became NaN or infinite; the message has the epoch, the window and the loss."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochResult:
-    """What one epoch of training measured."""
-
-    train_loss: float
-    """Cross-entropy alone, nats per token, dropout on."""
-    train_total_loss: float
-    """J_tot of eq. 3.3, nats per token; the same as ``train_loss`` without the augmented loss."""
-    grad_norm: float
-    """Mean over the windows of the gradient's global norm before clipping."""
-    num_tokens: int
-    """Targets trained on."""
-    train_s: float
-    """Wall-clock seconds."""
 
 
 class Training:
@@ -57,9 +36,11 @@ class Training:
         train: (N,) token ids of the training split.
         device: where to train.
         dtype: of weights and arithmetic.
+        precision: of the matrix products (``precision.py``); None for the device's default.
 
     Raises:
-        ValueError: if a token is outside the vocabulary or the split does not fill one window.
+        ValueError: if a token is outside the vocabulary, the split does not fill one window, or the device does not
+            have the precision.
     """
 
     def __init__(
@@ -69,21 +50,15 @@ class Training:
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        precision: str | None = None,
     ) -> None:
         self.config = config
         self.device = torch.device(device)
+        self.precision = check_precision(precision or default_precision(self.device), self.device)
         self.epoch = 0
-        tokens = as_tokens(train, config.vocab_size)
-        self._num_windows = num_windows(tokens.numel(), config.batch_size, config.bptt)
-        if self._num_windows < 1:
-            raise ValueError(
-                f"the training split must fill one window: batch_size * (bptt + 1) = "
-                f"{config.batch_size * (config.bptt + 1)} tokens at least, got {tokens.numel()}"
-            )
-        self._streams = to_streams(tokens, config.batch_size)
-        weight_seed, mask_seed = np.random.SeedSequence(config.seed).generate_state(2, np.uint64)
-        weight_generator = torch.Generator().manual_seed(int(weight_seed >> np.uint64(1)))
-        self._mask_generator = torch.Generator().manual_seed(int(mask_seed >> np.uint64(1)))
+        self._streams = training_streams(train, config)
+        self._num_windows = num_windows(self._streams.numel(), config.batch_size, config.bptt)
+        weight_generator, self._mask_generator = make_generators(config.seed)
         word_major = self.device.type != "cpu"
         self.model = VDLSTM.from_config(
             config, generator=weight_generator, word_major=word_major, device=self.device, dtype=dtype
@@ -115,34 +90,20 @@ class Training:
             masks = scale_masks(
                 kept, config.drop_prob, input_dropout=config.input_dropout, like=self.model.embedding.detach()
             )
-            cross_entropy, augmented, state = self._step.gradients(inputs, targets, masks, kept, state)
-            measured[index, 0] = cross_entropy
-            measured[index, 1] = augmented
-            measured[index, 2] = self._step.update(lr)
+            with use_precision(self.precision, self.device):
+                cross_entropy, augmented, state = self._step.gradients(inputs, targets, masks, kept, state)
+                norm = self._step.update(lr)
+            measured[index, 0], measured[index, 1], measured[index, 2] = cross_entropy, augmented, norm
             if (index + 1) % interval == 0 or index + 1 == self._num_windows:
                 self._check(measured[checked : index + 1], epoch, checked)
                 checked = index + 1
-        tokens_per_window = config.batch_size * config.bptt
-        losses = measured.double().mean(0).cpu() / tokens_per_window
         self.epoch = epoch
-        return EpochResult(
-            train_loss=float(losses[0]),
-            train_total_loss=float(losses[0] + (config.alpha or 0.0) * losses[1]),
-            grad_norm=float(losses[2]) * tokens_per_window,
-            num_tokens=self._num_windows * tokens_per_window,
-            train_s=time.perf_counter() - start,
-        )
+        return epoch_result(measured, config, train_s=time.perf_counter() - start)
 
     def _check(self, measured: Tensor, epoch: int, first_window: int) -> None:
-        finite = torch.isfinite(measured).all(1).cpu()
-        if bool(finite.all()):
-            return
-        values, row = measured.cpu(), int((~finite).nonzero()[0])
-        loss = float(values[row, 0]) / (self.config.batch_size * self.config.bptt)
-        raise NonFiniteLossError(
-            f"training diverged: epoch {epoch}, window {first_window + row + 1} of {self._num_windows}: loss {loss:g} "
-            f"nats per token, gradient norm {float(values[row, 2]):g}, learning rate {self.config.lr_at(epoch):g}"
-        )
+        error = divergence(measured, self.config, epoch=epoch, first_window=first_window, num_windows=self._num_windows)
+        if error is not None:
+            raise error
 
     def evaluate(self, tokens: np.ndarray | Tensor, *, eos_id: int, batch_size: int = 20) -> float:
         """Nats per token of a text: dropout off, state carried, every token counted (zaremba2014).
@@ -156,7 +117,8 @@ class Training:
             ValueError: if a token is outside the vocabulary, or there is none.
         """
         text = as_tokens(tokens, self.config.vocab_size)
-        return nats_per_token(self.model, text, eos_id=eos_id, batch_size=batch_size)
+        with use_precision(self.precision, self.device):
+            return nats_per_token(self.model, text, eos_id=eos_id, batch_size=batch_size)
 
     def subspace_distance(self) -> float | None:
         """Appendix B between embedding and decoder; None when they are one matrix."""
@@ -179,21 +141,14 @@ class Training:
         Raises:
             ValueError: if the state is of another trial. A longer ``max_epochs`` is the same trial.
         """
-        theirs, ours = dict(state["config"]), self.config.to_dict()
-        differing = [f for f in ours if f != "max_epochs" and theirs.get(f) != ours[f]]
-        if differing:
-            details = ", ".join(f"{f} is {theirs.get(f)!r} there and {ours[f]!r} here" for f in differing)
-            raise ValueError(f"the state must be of this trial's config, but {details}")
+        check_same_trial(self.config, state)
         self.load_model_state(state["model"])
         self._mask_generator.set_state(state["mask_generator"])
         self.epoch = int(state["epoch"])
 
     def model_state(self) -> dict[str, Tensor]:
         """The weights alone, copied to the CPU."""
-        return {
-            name: p.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-            for name, p in self.model.named_parameters()
-        }
+        return to_cpu(dict(self.model.named_parameters()))
 
     def load_model_state(self, state: dict[str, Tensor]) -> None:
         """Takes over weights from ``model_state``.
@@ -201,15 +156,27 @@ class Training:
         Raises:
             ValueError: if names or shapes are not this model's.
         """
-        ours = {name: tuple(p.shape) for name, p in self.model.named_parameters()}
-        theirs = {name: tuple(p.shape) for name, p in state.items()}
-        if ours != theirs:
-            raise ValueError(f"the weights must be {ours}, got {theirs}")
+        check_weights(dict(self.model.named_parameters()), state)
         self.model.load_state_dict(state)
 
     def peak_memory_bytes(self) -> int:
         """Most memory held so far: the GPU's by this process, on the CPU the whole process'."""
         return peak_memory_bytes(self.device)
+
+
+def training_streams(train: np.ndarray | Tensor, config: TrialConfig) -> Tensor:
+    """(S, B) streams of the training split, on the CPU.
+
+    Raises:
+        ValueError: if a token is outside the vocabulary or the split does not fill one window.
+    """
+    tokens = as_tokens(train, config.vocab_size)
+    if num_windows(tokens.numel(), config.batch_size, config.bptt) < 1:
+        raise ValueError(
+            f"the training split must fill one window: batch_size * (bptt + 1) = "
+            f"{config.batch_size * (config.bptt + 1)} tokens at least, got {tokens.numel()}"
+        )
+    return to_streams(tokens, config.batch_size)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
