@@ -12,7 +12,7 @@ from study.ledger import SEARCH_BLOCKS, Ledger, TrialState
 from study.optuna_study import OptunaStudy
 from study.spec import REDUCTION_FACTOR, StudySpec
 from trainables.checkpoint import CheckpointFolder
-from trainables.trainable import TrialJob
+from trainables.trial_run import TrialJob
 
 
 class CellSearch:
@@ -98,6 +98,7 @@ class CellSearch:
             trial_id=trial.trial_id,
             storage=self.ledger.storage,
             recorded_epochs=trial.num_epochs,
+            precision=self.spec.precision,
             keep_best=trial.block == "confirm",
             evaluate_test=trial.block == "confirm",
         )

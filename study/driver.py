@@ -23,6 +23,7 @@ import ray
 from ray import tune
 from rich.console import Console
 
+from study.actors import make_trainable
 from study.cell_search import CellSearch
 from study.ledger import Ledger
 from study.progress import Progress
@@ -32,7 +33,6 @@ from study.run_log import RunLog
 from study.searcher import StudyCallback, StudyScheduler, StudySearcher
 from study.spec import StudySpec
 from trainables.corpora import Corpus, cache_directory
-from trainables.trainable import VDLSTMTrainable
 
 _MAX_FAILURES = 3  # times that Ray starts a lost trial again within a run; the next run starts it again anyway
 _DEFAULT_CLUSTER_CONCURRENCY = 16  # beyond, TPE proposes almost blindly
@@ -62,6 +62,8 @@ class RunOptions:
     """An absolute folder or an ``s3://`` URI."""
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
+    pack: int = 1
+    """Trials that train in one stack on each device; 1 for a process each."""
     max_concurrent: int | None = None
     """Trials at a time; None: as many as the machine's or the cluster's resources hold."""
     time_budget_s: float | None = None
@@ -106,15 +108,12 @@ def run_studies(specs: Sequence[StudySpec], corpus: Corpus, options: RunOptions,
 def _fit(searcher: StudySearcher, corpus: Corpus, options: RunOptions, runs: RunLog, console: Console) -> str:
     interrupted = False
     scratch = tempfile.mkdtemp(prefix="study-tune-")
-    trainable = tune.with_resources(
-        tune.with_parameters(
-            VDLSTMTrainable,
-            train=corpus.train,
-            valid=corpus.valid,
-            test=[ray.put(corpus.test)],  # boxed: only a trial that may read the test split resolves it
-            eos_id=corpus.eos_id,
-        ),
-        {"cpu": options.cpus_per_trial, "gpu": options.gpus_per_trial},
+    trainable = make_trainable(
+        [cell.spec for cell in searcher.cells],
+        corpus,
+        cpus_per_trial=options.cpus_per_trial,
+        gpus_per_trial=options.gpus_per_trial,
+        slots_per_device=options.pack,
     )
     try:
         with Progress(searcher, console) as progress:
@@ -231,6 +230,8 @@ def _concurrency(options: RunOptions) -> int:
         StudyError: if it cannot hold one.
     """
     resources = ray.cluster_resources()
+    if options.pack > 1:
+        return options.pack * max(1, int(resources.get("GPU", 0)))
     wanted = {"CPU": options.cpus_per_trial, "GPU": options.gpus_per_trial}
     fits = [int(resources.get(name, 0) / amount + 1e-9) for name, amount in wanted.items() if amount > 0]
     if fits and min(fits) >= 1:

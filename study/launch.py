@@ -22,13 +22,20 @@ _INTERRUPTED = 130  # as shells report Ctrl-C
 
 
 def launch(
-    specs: Sequence[StudySpec], arguments: argparse.Namespace, *, storage: str, gpus_per_trial: float, console: Console
+    specs: Sequence[StudySpec],
+    arguments: argparse.Namespace,
+    *,
+    storage: str,
+    gpus_per_trial: float,
+    pack: int,
+    console: Console,
 ) -> int:
     """Runs the studies and reports. Returns the exit status: 0 finished or out of time, 1 refused, 130 interrupted."""
     options = RunOptions(
         storage=storage,
         cpus_per_trial=arguments.cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
+        pack=pack,
         max_concurrent=arguments.max_concurrent,
         time_budget_s=arguments.time_budget,
         address=arguments.address,

@@ -176,7 +176,7 @@ class Ledger:
             "num_params": trial.num_params or trial.config.num_params,
             "device_s": trial.device_s,
             "error": trial.error,
-            "precision": "fp32",
+            "precision": self.spec.precision,
             "git_commit": self._git_commit,
             "started_at": trial.started_at,
             "ended_at": trial.ended_at,

@@ -50,6 +50,7 @@ def print_plan(
     gpus_per_trial: float,
     max_concurrent: int,
     storage: str,
+    pack: int = 1,
 ) -> None:
     """Prints blocks, trials, epochs and hours of each study, and refuses what cannot fit.
 
@@ -61,7 +62,8 @@ def print_plan(
     for spec in specs:
         cell = spec.cell
         guess = estimate(spec, device=device, num_threads=max(1, int(cpus_per_trial)))
-        _check_gpu_memory(guess, gpus_per_trial)
+        if pack == 1:  # a pack has been measured as it is
+            _check_gpu_memory(guess, gpus_per_trial)
         hours = {block: epochs * guess.epoch_s / 3600 for block, epochs in spec.expected_epochs.items()}
         total_h += sum(hours.values())
         console.print(
@@ -110,8 +112,10 @@ def default_gpus_per_trial(size: str, *, num_gpus: int) -> float:
     return {"tiny": 0.125, "small": 0.25, "medium": 0.5}.get(size, 1.0)
 
 
-def local_concurrency(cpus_per_trial: float, gpus_per_trial: float) -> int:
+def local_concurrency(cpus_per_trial: float, gpus_per_trial: float, pack: int = 1) -> int:
     """Trials that this machine holds at a time."""
+    if pack > 1:
+        return pack * max(1, torch.cuda.device_count())
     by_cpu = int((os.cpu_count() or 1) / cpus_per_trial) if cpus_per_trial > 0 else 10**6
     by_gpu = int(torch.cuda.device_count() / gpus_per_trial) if gpus_per_trial > 0 else 10**6
     return max(1, min(by_cpu, by_gpu))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +11,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from study.arguments import real, seconds, slots, whole
+from study.packs import check_pack
 from study.plan import default_gpus_per_trial, local_concurrency, print_plan
 from study.records import Cell, default_storage, is_remote
 from study.spec import NUM_SEEDS, StudySpec
+from trainables.precision import PRECISIONS, check_precision, default_precision
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 from trainables.storage import StorageError, open_storage
 
@@ -36,6 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpus-per-trial", type=real(0), metavar="F", help="default: by size, where there is a GPU")
     parser.add_argument("--cpus-per-trial", type=real(0.01), default=1.0, metavar="F")
     parser.add_argument("--max-concurrent", type=whole(1), metavar="N", help="default: what the machine holds")
+    parser.add_argument("--pack", type=slots, default=1, metavar="K|auto", help="trials in one stack on each GPU")
+    parser.add_argument("--precision", choices=PRECISIONS, help="default: tf32 on a GPU, else fp32")
     parser.add_argument(
         "--time-budget", type=seconds, metavar="2h", help="stop in order after this long, to resume later"
     )
@@ -57,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     size = SIZES[arguments.size]
+    gpus = _gpus_per_trial(arguments)
+    device = "cuda" if gpus > 0 else "cpu"
+    precision = check_precision(arguments.precision or default_precision(device), device)
     specs = [
         StudySpec(
             cell=Cell(arguments.corpus, arguments.size, variant),
@@ -64,27 +70,20 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             max_epochs=arguments.max_epochs or size.max_epochs,
             num_seeds=arguments.seeds,
             search_seed=arguments.search_seed,
+            precision=precision,
         )
         for variant in (VARIANTS if arguments.variant == "all" else [arguments.variant])
     ]
     storage = arguments.storage if is_remote(arguments.storage) else str(Path(arguments.storage).expanduser().resolve())
     open_storage(storage)  # refuses what is no storage
-    gpus = arguments.gpus_per_trial
-    if gpus is None:
-        if arguments.address or os.environ.get("RAY_ADDRESS"):
-            raise ValueError(
-                "--address needs --gpus-per-trial: the part of a GPU that a trial gets on the cluster's machines, "
-                "such as 0.25, or 0 for none; it cannot be read off this machine"
-            )
-        gpus = default_gpus_per_trial(arguments.size, num_gpus=torch.cuda.device_count())
-    if 0 < gpus < 1 and abs(1 / gpus - round(1 / gpus)) > 1e-9 or gpus > 1 and gpus != int(gpus):
-        raise ValueError(f"--gpus-per-trial must be a whole number or divide 1 (such as 0.5 or 0.25), got {gpus:g}")
-    concurrent = arguments.max_concurrent or local_concurrency(arguments.cpus_per_trial, gpus)
+    pack = check_pack(specs, arguments.pack, device=device, console=console)
+    concurrent = arguments.max_concurrent or local_concurrency(arguments.cpus_per_trial, gpus, pack)
     print_plan(
         specs,
         console,
         cpus_per_trial=arguments.cpus_per_trial,
         gpus_per_trial=gpus,
+        pack=pack,
         max_concurrent=concurrent,
         storage=storage,
     )
@@ -93,41 +92,21 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     # Ray takes seconds to import: the plan, and a mistake in it, should not have to wait for it.
     from study.launch import launch
 
-    return launch(specs, arguments, storage=storage, gpus_per_trial=gpus, console=console)
+    return launch(specs, arguments, storage=storage, gpus_per_trial=gpus, pack=pack, console=console)
 
 
-def whole(low: int):  # noqa: ANN201 - an argparse type
-    """An argparse type: a whole number of at least ``low``."""
-
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[+-]?\d+", text) or int(text) < low:
-            raise argparse.ArgumentTypeError(f"must be a whole number of at least {low}, got {text!r}")
-        return int(text)
-
-    return parse
-
-
-def real(low: float):  # noqa: ANN201 - an argparse type
-    """An argparse type: a finite number of at least ``low``."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value < math.inf:
-            raise argparse.ArgumentTypeError(f"must be a number of at least {low:g}, got {text!r}")
-        return value
-
-    return parse
-
-
-def seconds(text: str) -> float:
-    """An argparse type: a length of time such as 90s, 30m, 2h or 1.5d."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not match or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"must be a number and a unit (s, m, h or d), such as 90s or 2h, got {text!r}")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+def _gpus_per_trial(arguments: argparse.Namespace) -> float:
+    gpus = arguments.gpus_per_trial
+    if gpus is None:
+        if arguments.address or os.environ.get("RAY_ADDRESS"):
+            raise ValueError(
+                "--address needs --gpus-per-trial: the part of a GPU that a trial gets on the cluster's machines, "
+                "such as 0.25, or 0 for none; it cannot be read off this machine"
+            )
+        return default_gpus_per_trial(arguments.size, num_gpus=torch.cuda.device_count())
+    if 0 < gpus < 1 and abs(1 / gpus - round(1 / gpus)) > 1e-9 or gpus > 1 and gpus != int(gpus):
+        raise ValueError(f"--gpus-per-trial must be a whole number or divide 1 (such as 0.5 or 0.25), got {gpus:g}")
+    return gpus
 
 
 if __name__ == "__main__":

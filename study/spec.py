@@ -11,6 +11,7 @@ import numpy as np
 from study.records import Cell
 from study.spaces import paper_params, search_space, space_hash, to_config
 from trainables.config import TrialConfig, paper_config
+from trainables.precision import PRECISIONS
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 NUM_SEEDS = 6  # the fewest for which the exact sign-flip test can reach p < .05 (2 / 2**6)
@@ -35,12 +36,15 @@ class StudySpec:
     num_seeds: int = NUM_SEEDS
     """Fresh seeds on which the confirm block trains each of its two configurations. May grow later."""
     search_seed: int = 0
+    precision: str = "fp32"
+    """Of the matrix products; studies of different precision are different studies, never compared."""
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("corpus", self.cell.corpus, CORPORA),
             ("size", self.cell.size, SIZES),
             ("variant", self.cell.variant, VARIANTS),
+            ("precision", self.precision, PRECISIONS),
         ):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
@@ -85,7 +89,8 @@ class StudySpec:
             "asha": [self.grace_period, REDUCTION_FACTOR],
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.cell.variant}-{self.cell.size}-{self.cell.corpus}-{digest}"
+        suffix = "" if self.precision == "fp32" else f"-{self.precision}"
+        return f"{self.cell.variant}-{self.cell.size}-{self.cell.corpus}-{digest}{suffix}"
 
     @property
     def num_random(self) -> int:

@@ -132,6 +132,35 @@ def test_a_study_killed_again_and_again_ends_like_one_that_was_not(
         assert len(frame(storage, "trials", "trial_id").query("block != 'confirm'")) == 8
 
 
+def test_a_packed_study_gives_the_same_records(
+    tmp_path: Path, undisturbed: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed, and with the engine's process killed on the way. One trial at a time, as above."""
+    monkeypatch.setenv("STUDY_FORCE_PACK", "1")
+    storage = tmp_path / "results"
+    with machine() as here:
+        process = here.start(*STUDY, "--pack", "2", "--storage", str(storage))
+        wait_until(lambda: num_epochs(storage) > 5, seconds=120, what="epochs", log=here.log)
+        assert here.kill(containing="PackActor")
+        assert process.wait(300) == 0, here.log.read_text()
+        check_same(storage, undisturbed[0])
+
+
+def test_several_trials_train_in_a_pack_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDY_FORCE_PACK", "1")
+    packed = [*STUDY]
+    packed[packed.index("--max-concurrent") :] = ["--gpus-per-trial", "0", "--pack", "3"]
+    storage, alone = tmp_path / "packed", tmp_path / "alone"
+    with machine() as here:
+        here.run(*packed, "--storage", str(storage), timeout=300)
+        here.run(*STUDY, "--storage", str(alone), timeout=300)
+    keys = ("trial_id", "epoch")
+    rows, expected = (
+        frame(where, "epochs", *keys).query("block in ('default', 'random')") for where in (storage, alone)
+    )
+    pd.testing.assert_frame_equal(rows.reset_index(drop=True), expected.reset_index(drop=True))
+
+
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_an_interrupted_study_says_how_to_go_on(tmp_path: Path, signal_: signal.Signals) -> None:
     storage = tmp_path / "results"

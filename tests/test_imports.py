@@ -53,7 +53,7 @@ RULES = (
     Rule(
         importer="trainables",
         forbidden=("ray",),
-        exempt=("trainables.trainable",),
+        exempt=("trainables.trainable", "trainables.pack_engine"),
         why="a model, a loss or a loop can be used and tested without Ray",
     ),
 )

@@ -7,7 +7,8 @@ from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 FROZEN = {
     "--variant", "--size", "--corpus", "--num-samples", "--max-epochs", "--seeds", "--search-seed", "--storage",
-    "--gpus-per-trial", "--cpus-per-trial", "--max-concurrent", "--time-budget", "--address", "--dry-run",
+    "--gpus-per-trial", "--cpus-per-trial", "--max-concurrent", "--time-budget", "--address", "--dry-run", "--pack",
+    "--precision",
 }  # fmt: skip
 CELL = ["--variant", "real", "--size", "small"]
 
@@ -50,6 +51,9 @@ def test_the_command_line_is_frozen():
         ([*CELL, "--gpus-per-trial", "nan"], "must be a number of at least 0, got 'nan'"),
         ([*CELL, "--cpus-per-trial", "0"], "must be a number of at least 0.01, got '0'"),
         ([*CELL, "--max-concurrent", "0"], "must be a whole number of at least 1, got '0'"),
+        ([*CELL, "--pack", "0"], "must be a whole number of at least 1, got '0'"),
+        ([*CELL, "--pack", "many"], "must be a whole number of at least 1, got 'many'"),
+        ([*CELL, "--precision", "fp16"], "choose from"),
         ([*CELL, "--time-budget", "2"], "a number and a unit (s, m, h or d), such as 90s or 2h, got '2'"),
         ([*CELL, "--time-budget", "0h"], "got '0h'"),
     ],
@@ -134,3 +138,29 @@ def test_trials_that_do_not_fit_on_their_gpu_are_refused(monkeypatch):
 def test_a_cluster_needs_the_share_of_a_gpu(capsys, tmp_path, monkeypatch):
     assert main([*CELL, "--address", "auto", "--storage", str(tmp_path), "--dry-run"]) == 2
     assert "--address needs --gpus-per-trial" in capsys.readouterr().out
+
+
+def test_a_pack_on_a_cpu_is_refused_with_the_reason(capsys, tmp_path, instant_probe, monkeypatch):
+    monkeypatch.delenv("STUDY_FORCE_PACK", raising=False)
+    assert main([*CELL, "--pack", "32", "--storage", str(tmp_path), "--dry-run"]) == 2
+    assert "--pack above 1 needs a GPU, got 32: on a CPU" in capsys.readouterr().out
+    assert not instant_probe
+
+
+def test_an_automatic_pack_on_a_cpu_is_a_process_for_each_trial(capsys, tmp_path, instant_probe):
+    assert main([*CELL, "--pack", "auto", "--storage", str(tmp_path), "--dry-run"]) == 0
+    assert "--pack auto: 1, on a CPU" in capsys.readouterr().out
+
+
+def test_a_pack_has_a_slot_for_each_variant(capsys, tmp_path, instant_probe, monkeypatch):
+    monkeypatch.setenv("STUDY_FORCE_PACK", "1")
+    flags = ["--variant", "all", "--size", "tiny", "--storage", str(tmp_path), "--dry-run", "--pack"]
+    assert main([*flags, "3"]) == 2
+    assert "--pack must be at least the number of variants, 4, or 1, got 3" in capsys.readouterr().out
+    assert main([*flags, "4"]) == 0
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_cpu_has_one_precision(precision, capsys, tmp_path, instant_probe):
+    assert main([*CELL, "--precision", precision, "--storage", str(tmp_path), "--dry-run"]) == 2
+    assert f"precision '{precision}' needs a CUDA device" in capsys.readouterr().out

@@ -80,6 +80,13 @@ def test_seeds_of_the_search_differ_and_never_meet_those_of_the_confirm_block():
     assert one.confirm_seeds == spec(num_seeds=50, cell=CELL._replace(variant="baseline")).confirm_seeds
 
 
+def test_precisions_are_different_studies():
+    names = {spec(precision=precision).name for precision in ("fp32", "tf32", "bf16")}
+    assert len(names) == 3
+    with pytest.raises(ValueError, match="precision must be one of fp32, tf32, bf16, got 'fp16'"):
+        spec(precision="fp16")
+
+
 def test_a_point_goes_to_a_config_and_back():
     one = spec()
     params = one.params(one.paper) | {"lr": 0.5, "tau": 3.0}

@@ -7,8 +7,10 @@ import torch
 
 from trainables.checkpoint import CheckpointError, CheckpointFolder
 from trainables.config import paper_config
+from trainables.evaluation import nats_per_token
 from trainables.recipes import CORPORA
-from trainables.trainable import TrialJob, VDLSTMTrainable
+from trainables.trainable import VDLSTMTrainable
+from trainables.trial_run import TrialJob
 
 VOCAB = CORPORA["toy"].vocab_size
 TOKENS = np.random.default_rng(0).integers(0, VOCAB, 3000).astype(np.int32) % 50
@@ -125,19 +127,16 @@ def test_a_perplexity_beyond_all_numbers_is_a_failure_too(tmp_path, monkeypatch)
 
 
 def test_the_test_split_is_read_once_at_the_end_with_the_best_weights(tmp_path, test_split, monkeypatch):
-    from trainables.training import Training
-
     losses = iter([2.0, 1.0, 1.5, 1.6])
     seen = []
-    evaluate = Training.evaluate
 
-    def fake(self, tokens, *, eos_id, batch_size=20):
-        if batch_size == 1:
-            seen.append({k: v.clone() for k, v in self.model_state().items()})
-            return evaluate(self, tokens, eos_id=eos_id, batch_size=1)
-        return next(losses)
+    def single_stream(model, tokens, *, eos_id, batch_size):
+        assert batch_size == 1
+        seen.append({name: p.detach().clone() for name, p in model.named_parameters()})
+        return nats_per_token(model, tokens, eos_id=eos_id, batch_size=1)
 
-    monkeypatch.setattr(Training, "evaluate", fake)
+    monkeypatch.setattr("trainables.training.Training.evaluate", lambda *_, **__: next(losses))
+    monkeypatch.setattr("trainables.trial_run.nats_per_token", single_stream)
     rows = run(Local(job(tmp_path, "confirm-paper-s101", keep_best=True, evaluate_test=True)), 4)
     assert test_split == ["the test split"]
     assert [set(r) & {"test_ppl", "single_stream_valid_ppl"} for r in rows[:3]] == [set()] * 3
