@@ -50,12 +50,12 @@ class Progress(tune.Callback):
                     self._console.print("  ".join(f"{k} {v}" for k, v in self._state(cell).items()), soft_wrap=True)
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="dim")
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
         for cell in self._searcher.cells:
             state = self._state(cell)
             if not table.columns:
                 for name in state:
-                    table.add_column(name, justify="left" if name == "study" else "right", no_wrap=True)
+                    table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=True)
             table.add_row(*state.values())
         return table
 
@@ -64,14 +64,17 @@ class Progress(tune.Callback):
         count = Counter("running" if trial.running else trial.status for trial in trials)
         rates = [trial.rows[-1]["tokens_per_s"] for trial in trials if trial.running and trial.rows]
         best = min((t.best_valid_ppl for t in trials if t.best_valid_ppl is not None), default=None)
+        ended = sum(trial.ended for trial in trials)
+        # One trial set fewer is confirmed if the paper's recipe turns out to be the best.
+        planned = ended if cell.is_finished() else sum(cell.spec.num_trials.values())
         return {
-            "study": cell.spec.name,
-            "ended": f"{sum(trial.ended for trial in trials)}/{sum(cell.spec.num_trials.values())}",
+            "variant": cell.spec.cell.variant,  # size and corpus are those of the plan above
+            "ended": f"{ended}/{planned}",
             "running": str(count["running"]),
             "pruned": str(count["pruned"]),
             "failed": str(count["failed"]),
             "epochs": str(_epochs(cell)),
-            "best valid ppl": "-" if best is None else f"{best:.2f}",
+            "best valid": "-" if best is None else f"{best:.2f}",
             "tokens/s": f"{sum(rates):,.0f}" if rates else "-",
             "left": self._time_left(cell),
         }

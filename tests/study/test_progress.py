@@ -18,7 +18,7 @@ def test_durations_as_a_person_says_them(seconds, text):
 
 def test_the_view_shows_where_each_trial_stands(tmp_path):
     cell = open_cell(tmp_path)
-    console = Console(file=io.StringIO(), force_terminal=True, width=160)
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
     progress = Progress(StudySearcher([cell], max_concurrent=2), console)
     first, second = cell.next_trial(), cell.next_trial()
     for epoch in range(1, 7):
@@ -32,11 +32,11 @@ def test_the_view_shows_where_each_trial_stands(tmp_path):
         "0",
         "7",
     )
-    assert state["best valid ppl"] == f"{first.best_valid_ppl:.2f}"
+    assert state["best valid"] == f"{first.best_valid_ppl:.2f}"
     assert state["tokens/s"] == "10"
     with progress:
         progress.on_step_end(1, [])
-    assert cell.spec.name in console.file.getvalue()
+    assert "1/13" in console.file.getvalue()
 
 
 def test_it_is_quiet_where_there_is_no_terminal(tmp_path, monkeypatch):
