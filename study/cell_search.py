@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -83,7 +84,7 @@ class CellSearch:
                 trial_id=trial_id,
                 block="confirm",
                 origin=origin,
-                config=self.spec.config(self.spec.params(config), seed=seed),
+                config=dataclasses.replace(config, seed=seed),
             )
             for origin, config in origins.items()
             for seed in self.spec.confirm_seeds

@@ -10,7 +10,6 @@ import datetime as dt
 import fcntl
 import logging
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -46,7 +45,7 @@ _TUNE_ENVIRONMENT = {
     "TUNE_WARN_THRESHOLD_S": "10",
     "RAY_AIR_NEW_OUTPUT": "0",  # of Tune's two outputs the one that verbose=0 silences
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or Ray announces in every process that this will be its default
 }
 
 
@@ -107,7 +106,6 @@ def run_studies(specs: Sequence[StudySpec], corpus: Corpus, options: RunOptions,
 
 def _fit(searcher: StudySearcher, corpus: Corpus, options: RunOptions, runs: RunLog, console: Console) -> str:
     interrupted = False
-    scratch = tempfile.mkdtemp(prefix="study-tune-")
     trainable = make_trainable(
         [cell.spec for cell in searcher.cells],
         corpus,
@@ -115,33 +113,32 @@ def _fit(searcher: StudySearcher, corpus: Corpus, options: RunOptions, runs: Run
         gpus_per_trial=options.gpus_per_trial,
         slots_per_device=options.pack,
     )
-    try:
-        with Progress(searcher, console) as progress:
-            tuner = tune.Tuner(
-                trainable,
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher,
-                    scheduler=StudyScheduler(searcher),
-                    num_samples=-1,  # the searcher says when it is done
-                    reuse_actors=True,
-                    time_budget_s=options.time_budget_s,
-                    trial_dirname_creator=lambda trial: trial.trial_id,
-                ),
-                run_config=tune.RunConfig(
-                    name="run",
-                    storage_path=scratch,  # Tune's own state, which nobody reads: see the module's text
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                    failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),
-                    callbacks=[StudyCallback(searcher), runs, progress],
-                    verbose=0,
-                ),
-            )
-            try:
-                tuner.fit()
-            except KeyboardInterrupt:
-                interrupted = True
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    # Tune's own state, which nobody reads (see the module's text), goes with the run.
+    scratch_folder = tempfile.TemporaryDirectory(prefix="study-tune-", ignore_cleanup_errors=True)
+    with scratch_folder as scratch, Progress(searcher, console) as progress:
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=StudyScheduler(searcher),
+                num_samples=-1,  # the searcher says when it is done
+                reuse_actors=True,
+                time_budget_s=options.time_budget_s,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="run",
+                storage_path=scratch,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),
+                callbacks=[StudyCallback(searcher), runs, progress],
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            interrupted = True
     if all(cell.is_finished() for cell in searcher.cells):
         return "finished"
     budget = options.time_budget_s

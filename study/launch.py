@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study.driver import RunOptions, StudyError, run_studies
-from study.ledger import Ledger
+from study.ledger import SEARCH_BLOCKS, Ledger
 from study.records import default_storage
 from study.spec import StudySpec
 from trainables.corpora import CorpusError, load_corpus
@@ -99,14 +99,13 @@ def _print_summary(specs: Sequence[StudySpec], storage: str, console: Console) -
         ledger = Ledger(spec, storage)
         trials = ledger.trials.values()
         count = {s: sum(t.status == s for t in trials) for s in ("complete", "pruned", "failed", "interrupted")}
-        search = [t for t in ledger.in_block("default", "random", "tpe") if t.best_valid_ppl is not None]
         best = ledger.best_of_search()
         tuned = "paper" if best is None or best.block == "default" else best.trial_id
-        lowest = min((t.best_valid_ppl for t in search if t.best_valid_ppl is not None), default=None)
+        search = [t.best_valid_ppl for t in ledger.in_block(*SEARCH_BLOCKS) if t.best_valid_ppl is not None]
         table.add_row(
             spec.name,
             *(str(count[s]) for s in ("complete", "pruned", "failed", "interrupted")),
-            "-" if lowest is None else f"{lowest:.1f}",
+            f"{min(search):.1f}" if search else "-",
             *(_mean(_test_ppl(ledger, origin)) for origin in ("paper", tuned)),
             "+".join(str(len(_test_ppl(ledger, origin))) for origin in dict.fromkeys(("paper", tuned))),
         )

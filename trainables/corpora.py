@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import secrets
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ import numpy as np
 
 from trainables.download import CorpusError, cache_directory, fetch, find, user_folders
 from trainables.recipes import CORPORA, SPLITS, CorpusRecipe
+from trainables.storage import whole_file
 from trainables.toy import toy_entropy, toy_tokens, toy_vocab
 
 __all__ = ["EOS", "Corpus", "CorpusError", "cache_directory", "load_corpus", "toy_entropy"]
@@ -174,17 +173,9 @@ def _write_entry(entry: Path, corpus: Corpus) -> None:
     stored = json.dumps({"sha256": corpus.sha256, "vocab": corpus.vocab}, ensure_ascii=False).encode()
     buffer = io.BytesIO()
     np.savez(buffer, vocab=np.frombuffer(stored, np.uint8), train=corpus.train, valid=corpus.valid, test=corpus.test)
-    temporary = entry.with_name(f".{entry.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        try:
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("xb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(entry)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(entry) as file:
+            file.write(buffer.getbuffer())
     except OSError as error:
         warnings.warn(
             f"the encoded corpus cannot be kept in {entry.parent}: {error.strerror or error}. It is encoded at every "

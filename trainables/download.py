@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import secrets
 import sys
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from trainables.recipes import SourceFile
+from trainables.storage import whole_file
 
 TIMEOUT_S = 30.0
 """Without an answer, or between two pieces of it, for so long: the download has failed."""
@@ -75,18 +75,9 @@ def fetch(source: SourceFile, folder: Path, *, searched: dict[str, Path], quiet:
         CorpusError: if the file cannot be had, is not the published one, or cannot be written.
     """
     path = folder / source.path
-    # In the same folder, or the renaming would not be atomic; a name of one's own, or two downloads would mix.
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("xb") as file:
-                content = _receive(source, file, searched=searched, quiet=quiet)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            content = _receive(source, file, searched=searched, quiet=quiet)
     except OSError as error:
         reason = error.strerror or error
         raise CorpusError(f"cannot write {path}: {reason}. Name another folder in $VDLSTM_CACHE.") from error

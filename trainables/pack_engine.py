@@ -4,8 +4,8 @@ Every trial stays an ordinary Ray Tune trial to searcher, scheduler and records;
 come and go at epoch boundaries, as requests do in the continuous batching of language-model servers: a slot that ASHA
 frees is refilled by the next trial while the others go on. One trial's failure is reported to that trial alone.
 
-If the engine's process dies, all its trials fail at once, Ray starts both again, and each trial goes on from its last
-checkpoint.
+If the engine's process dies, Ray starts it again and asks it anew for whatever it had not answered; each trial is
+admitted again from its last checkpoint.
 """
 
 from __future__ import annotations

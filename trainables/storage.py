@@ -6,8 +6,12 @@ object by one upload. Nobody ever reads half of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -55,7 +59,8 @@ def write_bytes(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> Non
     """
     try:
         if isinstance(fs, pafs.LocalFileSystem):
-            _write_local(Path(path), data)
+            with whole_file(Path(path)) as file:
+                file.write(data)
             return
         with fs.open_output_stream(path) as stream:
             stream.write(data)
@@ -63,13 +68,20 @@ def write_bytes(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> Non
         raise StorageError(f"cannot write {path}: {error}") from error
 
 
-def _write_local(path: Path, data: bytes | memoryview) -> None:
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A local file to write, which takes its name when the block ends well, and leaves nothing when it does not.
+
+    Raises:
+        OSError: if the folder cannot be made or the file not written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two writers' temporary files apart; the leading dot hides them from dataset discovery.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # In the same folder, or the renaming would not be atomic; a name of one's own, or two writers would mix. The
+    # leading dot hides it from those who list the folder.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
+        with temporary.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
