@@ -1,11 +1,13 @@
-"""The study's record: three Parquet tables, written whole and atomically, one writer per file.
+"""The study's record: Parquet tables, written whole and atomically, one writer per file.
 
-``<storage>/{epochs,trials,runs}/corpus=C/size=S/variant=V/<study>/<name>.a<attempt>.parquet``
+``<storage>/<table>/corpus=C/size=S/variant=V/<study>/<name>.a<attempt>.parquet``
 
 * ``epochs``: a row per finished epoch. An attempt of a trial writes only the epochs that no earlier attempt has
   recorded, so the files of a trial together hold every finished epoch exactly once.
 * ``trials``: a row per trial. The row of a new attempt replaces the row of the one before.
 * ``runs``: a row per start of a driver, with its provenance.
+* ``subspace``: section 6.2's experiment, a row per finished epoch.
+* ``predictions``, ``word_mass``: what trained weights predict (Table 4, section 6.4).
 
 Storage is a local folder or an ``s3://bucket/prefix`` URI (``trainables.storage``).
 """
@@ -82,7 +84,48 @@ RUNS = pa.schema(
 )  # fmt: skip
 """A row per start of a driver: where the numbers come from, and the budget they were given."""
 
-SCHEMAS: Mapping[str, pa.Schema] = {"epochs": EPOCHS, "trials": TRIALS, "runs": RUNS}
+SUBSPACE = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("epoch", _I32), ("num_epochs", _I32), ("status", _S),
+        ("beta", _F), ("tau", _F), ("seed", _I64), ("target_gradient", _S),
+        ("hidden_size", _I32), ("vocab_size", _I32), ("num_tokens", _I64), ("first_token", _I64),
+        ("batch_size", _I32), ("bptt", _I32), ("lr", _F), ("max_grad_norm", _F), ("init_range", _F),
+        ("train_loss", _F), ("augmented_loss", _F), ("subspace_distance", _F), ("grad_norm", _F), ("epoch_s", _F),
+        ("git_commit", _S), ("torch", _S), ("cpu_model", _S), ("gpu_model", _S), ("corpus_sha256", _S),
+        ("recorded_at", _TIME),
+    ]
+)  # fmt: skip
+"""A row per finished epoch of section 6.2's experiment. ``augmented_loss`` is J_aug alone, in nats per token."""
+
+PREDICTIONS = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("seed", _I64), ("epoch", _I32), ("phrase", _S),
+        ("next_word", _S), ("next_word_probability", _F), ("next_word_rank", _I32),
+        ("rank", _I32), ("word", _S), ("probability", _F),
+        ("git_commit", _S), ("corpus_sha256", _S), ("recorded_at", _TIME),
+    ]
+)  # fmt: skip
+"""A row per phrase and rank (from 1): the words that a trial's best weights hold most probable next (Table 4)."""
+
+WORD_MASS = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("seed", _I64), ("epoch", _I32), ("split", _S),
+        ("word", _S), ("frequency_rank", _I32), ("num_train", _I64), ("num_split", _I64), ("num_positions", _I64),
+        ("mean_probability", _F), ("mean_probability_elsewhere", _F),
+        ("git_commit", _S), ("corpus_sha256", _S), ("recorded_at", _TIME),
+    ]
+)  # fmt: skip
+"""A row per frequent word: the mean probability that a trial's best weights give it over a whole split, and over the
+positions where it is not the target (section 6.4). ``frequency_rank`` counts from 1 in the training split."""
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "epochs": EPOCHS,
+    "trials": TRIALS,
+    "runs": RUNS,
+    "subspace": SUBSPACE,
+    "predictions": PREDICTIONS,
+    "word_mass": WORD_MASS,
+}
 HIVE_KEYS = pa.schema([("corpus", _S), ("size", _S), ("variant", _S)])
 STATUSES = ("complete", "pruned", "failed", "interrupted")
 BLOCKS = ("default", "random", "tpe", "confirm")

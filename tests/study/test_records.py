@@ -3,7 +3,7 @@ import datetime as dt
 import pyarrow.parquet as pq
 import pytest
 
-from study.records import EPOCHS, RUNS, TRIALS, Cell, Records, StorageError, read_table
+from study.records import EPOCHS, SCHEMAS, Cell, Records, StorageError, read_table
 
 CELL = Cell("ptb", "small", "real")
 
@@ -84,7 +84,7 @@ def test_times_come_back_in_utc(records):
     assert records.read("runs")[0]["started_at"] == now
 
 
-@pytest.mark.parametrize(("table", "schema"), [("epochs", EPOCHS), ("trials", TRIALS), ("runs", RUNS)])
+@pytest.mark.parametrize(("table", "schema"), sorted(SCHEMAS.items()))
 def test_an_empty_storage_reads_as_an_empty_table(tmp_path, table, schema):
     empty = read_table(str(tmp_path / "nothing"), table)
     assert empty.num_rows == 0
