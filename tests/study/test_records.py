@@ -3,7 +3,7 @@ import datetime as dt
 import pyarrow.parquet as pq
 import pytest
 
-from study.records import EPOCHS, SCHEMAS, Cell, Records, StorageError, read_table
+from study.records import EPOCHS, SCHEMAS, TRIALS, Cell, Records, StorageError, read_table
 
 CELL = Cell("ptb", "small", "real")
 
