@@ -6,51 +6,35 @@ Nothing here is needed to resume: a study that was killed at any moment is opene
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
-import fcntl
-import logging
-import os
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import ray
+import torch
 from ray import tune
 from rich.console import Console
 
 from study.actors import make_trainable
 from study.cell_search import CellSearch
 from study.ledger import Ledger
+from study.packs import measure_pack
 from study.progress import Progress
 from study.provenance import provenance
+from study.ray_session import StudyError, only_driver, ray_session
 from study.records import Records, is_remote
-from study.run_log import RunLog
+from study.run_log import RunLog, close_killed_runs
 from study.searcher import StudyCallback, StudyScheduler, StudySearcher
 from study.spec import StudySpec
 from trainables.corpora import Corpus, cache_directory
 
 _MAX_FAILURES = 3  # times that Ray starts a lost trial again within a run; the next run starts it again anyway
 _DEFAULT_CLUSTER_CONCURRENCY = 16  # beyond, TPE proposes almost blindly
-
-# Tune's loggers write five files a trial and its snapshots grow with every trial: the records replace both.
-_TUNE_ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no metric
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the error is in the records and in the summary
-    "TUNE_WARN_THRESHOLD_S": "10",
-    "RAY_AIR_NEW_OUTPUT": "0",  # of Tune's two outputs the one that verbose=0 silences
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or Ray announces in every process that this will be its default
-}
-
-
-class StudyError(Exception):
-    """A study cannot run; the message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +45,8 @@ class RunOptions:
     """An absolute folder or an ``s3://`` URI."""
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
-    pack: int = 1
-    """Trials that train in one stack on each device; 1 for a process each."""
+    pack: int | None = 1
+    """Trials that train in one stack on each device; 1 for a process each, None for as many as pay, to be measured."""
     max_concurrent: int | None = None
     """Trials at a time; None: as many as the machine's or the cluster's resources hold."""
     time_budget_s: float | None = None
@@ -85,13 +69,15 @@ def run_studies(specs: Sequence[StudySpec], corpus: Corpus, options: RunOptions,
     with contextlib.ExitStack() as stack:
         cells = []
         for spec in specs:
-            stack.enter_context(_only_driver(spec, options.storage))
+            stack.enter_context(only_driver(spec.name, _journal(spec, options.storage).with_suffix(".lock")))
             ledger = Ledger(spec, options.storage, git_commit=where["git_commit"])
             _check_corpus(ledger.records, corpus)
             cells.append(CellSearch(ledger, _journal(spec, options.storage)))
+            close_killed_runs(cells[-1])
         if all(cell.is_finished() for cell in cells):
             return "finished"
-        stack.enter_context(_ray(options))
+        stack.enter_context(ray_session(options.address))
+        options = dataclasses.replace(options, pack=_pack(specs, options, console))
         max_concurrent = options.max_concurrent or _concurrency(options)
         searcher = StudySearcher(cells, max_concurrent=max_concurrent)
         runs = RunLog(cells, where | _budget(corpus, options, max_concurrent), started)
@@ -111,7 +97,7 @@ def _fit(searcher: StudySearcher, corpus: Corpus, options: RunOptions, runs: Run
         corpus,
         cpus_per_trial=options.cpus_per_trial,
         gpus_per_trial=options.gpus_per_trial,
-        slots_per_device=options.pack,
+        slots_per_device=options.pack or 1,
     )
     # Tune's own state, which nobody reads (see the module's text), goes with the run.
     scratch_folder = tempfile.TemporaryDirectory(prefix="study-tune-", ignore_cleanup_errors=True)
@@ -173,51 +159,21 @@ def _journal(spec: StudySpec, storage: str) -> Path:
     return folder / f"{spec.name}.journal"
 
 
-@contextlib.contextmanager
-def _only_driver(spec: StudySpec, storage: str) -> Iterator[None]:
-    """Keeps a second driver on this machine away from the study: a record has one writer.
+def _pack(specs: Sequence[StudySpec], options: RunOptions, console: Console) -> int | None:
+    """Slots on each device; where only other machines of the cluster have GPUs, one of them is measured first.
 
-    The lock dies with its process, however that ends.
+    Raises:
+        StudyError: if that GPU's memory does not hold them.
     """
-    path = _journal(spec, storage).with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file: TextIO
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise StudyError(
-                f"study {spec.name} is being run by process {file.read().strip() or 'unknown'} on this machine; "
-                "wait for it, or stop it first"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-@contextlib.contextmanager
-def _ray(options: RunOptions) -> Iterator[None]:
-    """Ray for the length of a run, quiet, and SIGTERM treated like Ctrl-C."""
-    os.environ.update({k: v for k, v in _TUNE_ENVIRONMENT.items() if k not in os.environ})
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    if ray.is_initialized():  # the driver runs inside a cluster (see launch)
-        yield
-        return
+    if options.pack == 1 or not options.gpus_per_trial or torch.cuda.is_available():  # known, or measured already
+        return options.pack
+    console.print("measuring a GPU of the cluster for --pack; it may have to come first")
     try:
-        # Without an address Ray joins the cluster that this machine is a node of, or starts on this machine alone.
-        # (Its "auto" would also join whatever private Ray another study has started here.)
-        ray.init(address=options.address, include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
-        raise StudyError(f"no Ray cluster answers at {options.address!r}: {error}") from None
-    # Tune ends a run in order at SIGINT; a machine that is being taken away sends SIGTERM.
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        ray.shutdown()
+        slots, told = ray.get(ray.remote(num_gpus=1, num_cpus=1)(measure_pack).remote(list(specs), options.pack))
+    except ValueError as error:
+        raise StudyError(str(error)) from None
+    console.print(told)
+    return slots
 
 
 def _concurrency(options: RunOptions) -> int:
@@ -227,7 +183,7 @@ def _concurrency(options: RunOptions) -> int:
         StudyError: if it cannot hold one.
     """
     resources = ray.cluster_resources()
-    if options.pack > 1:
+    if options.pack is not None and options.pack > 1:
         return options.pack * max(1, int(resources.get("GPU", 0)))
     wanted = {"CPU": options.cpus_per_trial, "GPU": options.gpus_per_trial}
     fits = [int(resources.get(name, 0) / amount + 1e-9) for name, amount in wanted.items() if amount > 0]

@@ -21,14 +21,17 @@ _WORTH = 1.1  # twice the slots must bring a tenth more tokens per second
 _PROBE_WINDOWS = 4
 
 
-def check_pack(specs: Sequence[StudySpec], pack: int | None, *, device: str, console: Console) -> int:
-    """The number of slots on each device; measures before anything is launched.
+def check_pack(specs: Sequence[StudySpec], pack: int | None, *, device: str, console: Console) -> int | None:
+    """The number of slots on each device, measured before anything is launched if there is a GPU here.
 
     Args:
         specs: the studies of the run; each variant has its own stack.
         pack: what was asked for; None for auto.
         device: ``cuda`` or ``cpu``.
         console: says what auto has picked.
+
+    Returns:
+        The number; None for auto where no GPU is here: ``measure_pack`` tells on one of the cluster's.
 
     Raises:
         ValueError: if there are not enough slots for the variants, the device is a CPU, or its memory does not hold
@@ -45,16 +48,30 @@ def check_pack(specs: Sequence[StudySpec], pack: int | None, *, device: str, con
             )
     if pack is not None and 1 < pack < len(specs):
         raise ValueError(f"--pack must be at least the number of variants, {len(specs)}, or 1, got {pack}")
-    if device == "cpu" or pack == 1 or not torch.cuda.is_available():  # a driver without a GPU cannot measure
-        return 1 if pack is None else pack
-    fits = min(measure_num_slots(spec.paper, device=device, precision=spec.precision) for spec in specs)
+    if device == "cpu" or pack == 1 or not torch.cuda.is_available():
+        return pack
+    slots, told = measure_pack(specs, pack)
+    console.print(told)
+    return slots
+
+
+def measure_pack(specs: Sequence[StudySpec], pack: int | None) -> tuple[int, str]:
+    """The number of slots for this machine's GPU, and what to tell about it.
+
+    Args:
+        specs: as in ``check_pack``.
+        pack: what was asked for, above 1; None for auto: the fewest slots beyond which more bring little.
+
+    Raises:
+        ValueError: if the GPU's memory does not hold them.
+    """
+    fits = min(measure_num_slots(spec.paper, device="cuda", precision=spec.precision) for spec in specs)
     if pack is None:
         picked = _fastest(specs[0], fits // len(specs)) * len(specs)
-        console.print(f"--pack auto: {picked} slots (memory holds {fits})")
-        return picked
+        return picked, f"--pack auto: {picked} slots (memory holds {fits})"
     if pack > fits:
         raise ValueError(f"--pack {pack} does not fit: this GPU's free memory holds {fits} slots of this shape")
-    return pack
+    return pack, f"--pack {pack}: memory holds {fits} slots"
 
 
 def _fastest(spec: StudySpec, most: int) -> int:

@@ -62,3 +62,11 @@ class RunLog(tune.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def close_killed_runs(cell: CellSearch) -> None:
+    """A driver that was killed could not record its end; whoever holds the study now knows that it has ended."""
+    for row in cell.ledger.records.read("runs"):
+        if row["outcome"] == "running":
+            ended = row | {"outcome": "interrupted", "ended_at": row["heartbeat_at"]}
+            cell.ledger.records.write("runs", "run", row["run"], [ended])

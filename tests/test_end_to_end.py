@@ -80,6 +80,7 @@ def check_same(storage: Path, undisturbed: Path) -> None:
     for table, keys in (("epochs", ("trial_id", "epoch")), ("trials", ("trial_id",))):
         pd.testing.assert_frame_equal(frame(storage, table, *keys), frame(undisturbed, table, *keys))
     assert all(trial.state.is_finished() for trial in optuna_trials(storage))
+    assert set(read_table(str(storage), "runs")["outcome"].to_pylist()) <= {"interrupted", "finished"}  # none open
     told = {t.user_attrs["trial_id"] for t in optuna_trials(storage) if t.user_attrs["trial_id"]}
     searched = frame(storage, "trials", "trial_id").query("block != 'confirm'")
     assert told == set(searched["trial_id"])
@@ -182,7 +183,7 @@ def test_a_time_budget_ends_a_study_in_order(tmp_path: Path) -> None:
     long = [*STUDY]
     long[long.index("--max-epochs") + 1] = "400"
     with machine() as here:
-        output = here.run(*long, "--storage", str(storage), "--time-budget", "5s", timeout=120)
+        output = here.run(*long, "--storage", str(storage), "--time-budget", "15s", timeout=120)
         assert "the time budget is used up; nothing is lost" in output
         (run,) = read_table(str(storage), "runs").to_pylist()
         assert run["outcome"] == "time_budget"
@@ -190,7 +191,7 @@ def test_a_time_budget_ends_a_study_in_order(tmp_path: Path) -> None:
         assert trial["status"] == "interrupted"
         before = num_epochs(storage)
         assert before > 0
-        here.run(*long, "--storage", str(storage), "--time-budget", "5s", timeout=120)
+        here.run(*long, "--storage", str(storage), "--time-budget", "15s", timeout=120)
         epochs = read_table(str(storage), "epochs")["epoch"].to_pylist()
         assert len(epochs) > before
         assert sorted(epochs) == list(range(1, len(epochs) + 1))
