@@ -90,6 +90,7 @@ SUBSPACE = pa.schema(
         ("beta", _F), ("tau", _F), ("seed", _I64), ("target_gradient", _S),
         ("hidden_size", _I32), ("vocab_size", _I32), ("num_tokens", _I64), ("first_token", _I64),
         ("batch_size", _I32), ("bptt", _I32), ("lr", _F), ("max_grad_norm", _F), ("init_range", _F),
+        ("optimizer", _S), ("vocabulary", _S), ("layer_lr_share", _F), ("embedding_lr_share", _F),
         ("train_loss", _F), ("augmented_loss", _F), ("subspace_distance", _F), ("grad_norm", _F), ("epoch_s", _F),
         ("git_commit", _S), ("torch", _S), ("cpu_model", _S), ("gpu_model", _S), ("corpus_sha256", _S),
         ("recorded_at", _TIME),

@@ -53,7 +53,7 @@ RULES = (
     Rule(
         importer="trainables",
         forbidden=("ray",),
-        exempt=("trainables.trainable", "trainables.pack_engine"),
+        exempt=("trainables.trainable", "trainables.pack_engine", "trainables.subspace_trainable"),
         why="a model, a loss or a loop can be used and tested without Ray",
     ),
 )

@@ -206,3 +206,42 @@ CORPORA: Mapping[str, CorpusRecipe] = {
     )
 }  # fmt: skip
 SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubspaceRecipe:
+    """Section 6.2's experiment: what the paper gives, and our choice where it is silent."""
+
+    num_tokens: int = 20_000
+    """Contiguous tokens of PTB's training split, from a random place; paper 6.2."""
+    hidden_size: int = 300
+    """Units of each of the two layers, and of a word vector; paper 6.2."""
+    num_seeds: int = 10
+    """Independent runs of each point; paper, Figure 1."""
+    tau: float = 10.0
+    """Temperature of panel a; paper 6.2."""
+    betas: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    """Points of panel a at ``tau``; the paper sweeps 0 to 1."""
+    taus: tuple[float, ...] = (2.0, 5.0, 10.0, 20.0, 30.0, 40.0)
+    """Points of panel b at beta 1; the paper's axis runs from 0 to 40."""
+    num_epochs: int = 40
+    """ours"""
+    vocabulary: str = "corpus"
+    """ours"""
+    target_gradient: str = "stop"
+    """ours"""
+    optimizer: str = "shampoo"
+    """ours"""
+    lr: float = 0.012
+    """ours"""
+    layer_lr_share: float = 0.4
+    """ours"""
+    embedding_lr_share: float = 0.04
+    """ours"""
+    max_grad_norm: float = 5.0
+    """Paper A, for networks of 200 and 650 units."""
+    init_range: float | None = None
+    """ours: None, the range of Glorot and Bengio (2010) for each matrix."""
+
+
+FIGURE1 = SubspaceRecipe()

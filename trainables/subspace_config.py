@@ -1,0 +1,122 @@
+"""SubspaceConfig: all that decides the numbers of one run of section 6.2's experiment.
+
+The paper gives the text, the network, the loss, the constraint on the word vectors, and no regularisation. It is
+silent on the optimiser, the learning rate, the batch, the initial weights, the length of training, whether gradient
+passes through the target distribution, and which words |V| counts; those are fields here, with defaults in
+``recipes.py`` and what was measured there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainables.recipes import BATCH_SIZE, BPTT, CORPORA, FIGURE1, TARGET_GRADIENTS
+
+OPTIMIZERS = ("shampoo", "adam", "sgd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubspaceConfig:
+    """One run's configuration.
+
+    Raises:
+        ValueError: on construction, if a value breaks its rule; the message states the rule and what was given.
+    """
+
+    beta: float
+    """Proportion of the augmented loss (eq. 6.1), from 0 to 1."""
+    tau: float
+    """Temperature of the augmented loss."""
+    seed: int
+    """Picks the excerpt and draws the initial weights."""
+    num_epochs: int = FIGURE1.num_epochs
+    corpus: str = "ptb"
+    """A name in ``recipes.CORPORA``."""
+    num_tokens: int = FIGURE1.num_tokens
+    """Length of the excerpt."""
+    hidden_size: int = FIGURE1.hidden_size
+    """Units of each layer and of a word vector."""
+    vocabulary: str = FIGURE1.vocabulary
+    """``corpus``: all words of the corpus; ``excerpt``: those that occur in the excerpt."""
+    target_gradient: str = FIGURE1.target_gradient
+    """``flow`` or ``stop``: whether gradient passes through the target distribution of eq. 3.7."""
+    optimizer: str = FIGURE1.optimizer
+    """``shampoo``, ``adam`` or ``sgd`` (``subspace_optimizer``)."""
+    lr: float = FIGURE1.lr
+    """Learning rate of the decoder in the first epoch. It falls by the same amount each epoch, and would reach 0 in the
+    epoch after the last. It acts on a loss summed over the window's steps and averaged over the streams."""
+    max_grad_norm: float = FIGURE1.max_grad_norm
+    """Global norm at which the gradient is clipped."""
+    layer_lr_share: float = FIGURE1.layer_lr_share
+    """Share of the learning rate that the layers' weights move at."""
+    embedding_lr_share: float = FIGURE1.embedding_lr_share
+    """Share of the learning rate that the word vectors move at."""
+    init_range: float | None = FIGURE1.init_range
+    """Weights start uniform in [-init_range, init_range]; None: each matrix (n, d) in the range sqrt(6 / (n + d)) of
+    Glorot and Bengio (2010). Biases start at zero, word vectors then get norm 1."""
+    batch_size: int = BATCH_SIZE
+    """Contiguous streams read side by side."""
+    bptt: int = BPTT
+    """Steps of a window."""
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("corpus", CORPORA),
+            ("vocabulary", ("corpus", "excerpt")),
+            ("target_gradient", TARGET_GRADIENTS),
+            ("optimizer", OPTIMIZERS),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name, low in (("seed", 0), ("num_epochs", 1), ("hidden_size", 1), ("batch_size", 1), ("bptt", 1)):
+            _whole(name, getattr(self, name), low)
+        _whole("num_tokens", self.num_tokens, self.batch_size * (self.bptt + 1))
+        for name in ("tau", "lr", "max_grad_norm", "init_range"):
+            value = getattr(self, name)
+            if (value is not None or name != "init_range") and (not _is_number(value) or value <= 0):
+                raise ValueError(f"{name} must be a number above 0, got {value!r}")
+        for name in ("beta", "layer_lr_share", "embedding_lr_share"):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value <= 1:
+                raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
+
+    @property
+    def num_windows(self) -> int:
+        """Updates of an epoch."""
+        return (self.num_tokens // self.batch_size - 1) // self.bptt
+
+    def lr_at(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 1."""
+        return self.lr * (self.num_epochs + 1 - epoch) / self.num_epochs
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values; ``from_dict`` takes them back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SubspaceConfig:
+        """Builds a config from plain values.
+
+        Raises:
+            ValueError: on an unknown, a missing or a refused field.
+        """
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - set(fields)):
+            raise ValueError(f"a run of figure 1 has no field {', '.join(unknown)}; its fields are {', '.join(fields)}")
+        required = {n for n, f in fields.items() if f.default is dataclasses.MISSING}
+        if missing := sorted(required - set(values)):
+            raise ValueError(f"a run of figure 1 needs {', '.join(missing)}, got only {', '.join(sorted(values))}")
+        return cls(**values)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(name: str, value: object, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}")
