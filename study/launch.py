@@ -1,4 +1,4 @@
-"""From a plan to a finished study: loads the corpus, runs the driver, says where the results are and what is next."""
+"""From a plan to finished studies: loads each corpus, runs the driver, says where the results are and what is next."""
 
 from __future__ import annotations
 
@@ -6,87 +6,120 @@ import argparse
 import shlex
 import statistics
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import ray
 from rich.console import Console
 from rich.table import Table
 
-from study.driver import RunOptions, StudyError, run_studies
+from study.driver import RunOptions, run_studies
 from study.ledger import SEARCH_BLOCKS, Ledger
+from study.options import Batch
+from study.ray_session import StudyError
 from study.records import default_storage
 from study.spec import StudySpec
+from study.subspace_grid import GridOptions, SubspaceGrid, run_grid
 from trainables.corpora import CorpusError, load_corpus
 
-_INTERRUPTED = 130  # as shells report Ctrl-C
+EXIT_STATUS = {"finished": 0, "time_budget": 0, "refused": 1, "interrupted": 130}
+"""Outcome of a command -> its exit status; 130 is what shells report for Ctrl-C."""
 
 
-def launch(
-    specs: Sequence[StudySpec],
-    arguments: argparse.Namespace,
-    *,
-    storage: str,
-    gpus_per_trial: float,
-    pack: int,
-    console: Console,
-) -> int:
-    """Runs the studies and reports. Returns the exit status: 0 finished or out of time, 1 refused, 130 interrupted."""
-    options = RunOptions(
-        storage=storage,
-        cpus_per_trial=arguments.cpus_per_trial,
-        gpus_per_trial=gpus_per_trial,
-        pack=pack,
-        max_concurrent=arguments.max_concurrent,
-        time_budget_s=arguments.time_budget,
-        address=arguments.address,
-    )
-    try:
-        outcome = _run(specs, options, console)
-    except (CorpusError, StudyError) as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        outcome = "interrupted"
-    _print_summary(specs, storage, console)
-    again = shlex.join(["python", "-m", "study.run", *sys.argv[1:]])
-    where = "" if arguments.storage == default_storage() else f" --results {shlex.quote(arguments.storage)}"
+def launch(batches: Sequence[Batch], arguments: argparse.Namespace, *, storage: str, console: Console) -> str:
+    """Runs the studies of each batch side by side, and the batches one after another.
+
+    Returns:
+        The outcome, a key of ``EXIT_STATUS``. A batch that is not finished is the last one.
+    """
+    started = time.monotonic()
+    for batch in batches:
+        left = None if arguments.time_budget is None else arguments.time_budget - (time.monotonic() - started)
+        if left is not None and left <= 0:
+            return "time_budget"
+        options = RunOptions(
+            storage=storage,
+            cpus_per_trial=arguments.cpus_per_trial,
+            gpus_per_trial=batch.gpus_per_trial,
+            pack=batch.pack,
+            max_concurrent=arguments.max_concurrent,
+            time_budget_s=left,
+            address=arguments.address,
+        )
+        outcome = _drive(partial(_run_studies, batch.specs, options), options.address, console)
+        if outcome == "refused":
+            return outcome
+        _print_summary(batch.specs, storage, console)
+        if outcome != "finished":
+            return outcome
+    return "finished"
+
+
+def launch_grid(grid: SubspaceGrid, options: GridOptions, console: Console) -> str:
+    """Runs Figure 1's grid. Returns the outcome, a key of ``EXIT_STATUS``."""
+    return _drive(partial(run_grid, grid, options), options.address, console)
+
+
+def print_next(outcome: str, arguments: argparse.Namespace, *, storage: str, module: str, console: Console) -> None:
+    """Says where the records are and which command is next: the report, or the same one again.
+
+    Args:
+        outcome: of ``launch``.
+        arguments: of the command line.
+        storage: where the records are.
+        module: that was run, with the arguments of this process.
+        console: to print to.
+    """
+    if outcome == "refused":  # the error says what to do
+        return
     if outcome == "finished":
+        where = "" if arguments.storage == default_storage() else f" --results {shlex.quote(arguments.storage)}"
         console.print(f"\nrecords: {storage}\nnext:    python -m analysis.report{where}", markup=False, soft_wrap=True)
-        return 0
+        return
     reason = "the time budget is used up" if outcome == "time_budget" else "interrupted"
     console.print(
         f"\n{reason}; nothing is lost: every finished epoch is on record, and the same command goes on\n"
-        f"records: {storage}\nnext:    {again}",
+        f"records: {storage}\nnext:    {shlex.join(['python', '-m', module, *sys.argv[1:]])}",
         markup=False, soft_wrap=True,
     )  # fmt: skip
-    return 0 if outcome == "time_budget" else _INTERRUPTED
 
 
-def _run(specs: Sequence[StudySpec], options: RunOptions, console: Console) -> str:
-    name = specs[0].cell.corpus
-    if not (options.address or "").startswith("ray://"):
-        return run_studies(specs, load_corpus(name), options, console)
+def _run_studies(specs: Sequence[StudySpec], options: RunOptions, console: Console) -> str:
+    return run_studies(specs, load_corpus(specs[0].cell.corpus), options, console)
+
+
+def _drive(driver: Callable[[Console], str], address: str | None, console: Console) -> str:
+    """Runs a driver, and turns what ends it early into an outcome."""
+    try:
+        return _drive_there(driver, address) if (address or "").startswith("ray://") else driver(console)
+    except (CorpusError, StudyError) as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        return "refused"
+    except KeyboardInterrupt:
+        return "interrupted"
+
+
+def _drive_there(driver: Callable[[Console], str], address: str | None) -> str:
     # A driver at the far end of a client connection dies with it, and cannot share objects with Tune's loop: the
     # whole driver runs in the cluster instead, and this process only waits for it.
     try:
-        ray.init(address=options.address, log_to_driver=True)
+        ray.init(address=address, log_to_driver=True)
     except ConnectionError as error:
         raise StudyError(
-            f"no Ray cluster answers at {options.address!r}: {error}. A cluster that asks for a token, as Ray's do by "
+            f"no Ray cluster answers at {address!r}: {error}. A cluster that asks for a token, as Ray's do by "
             "default, does not answer without it either: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
         ) from None
     try:
-        return ray.get(_run_there.remote(list(specs), options))
+        return ray.get(_call_there.remote(driver))
     finally:
         ray.shutdown()
 
 
 @ray.remote(num_cpus=0)
-def _run_there(specs: list[StudySpec], options: RunOptions) -> str:
+def _call_there(driver: Callable[[Console], str]) -> str:
     """The driver, on a machine of the cluster."""
-    return run_studies(
-        specs, load_corpus(specs[0].cell.corpus), options, Console(highlight=False, force_terminal=False)
-    )
+    return driver(Console(highlight=False, force_terminal=False))
 
 
 def _print_summary(specs: Sequence[StudySpec], storage: str, console: Console) -> None:

@@ -10,16 +10,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from study.options import Batch
 from study.progress import duration
 from study.spec import StudySpec
 from trainables.batching import num_windows
+from trainables.probe import probe_step_seconds
 from trainables.recipes import CORPORA, SIZES, VARIANTS
-from trainables.training import probe_step_seconds
 
-_PROBE_LIMIT_S = 20.0
-# An evaluation window's time in training windows: 0.36 with and 0.47 without the augmented loss, measured for the small
-# PTB models on one CPU thread. It is a twelfth of an epoch's windows, so the estimate needs no better.
-_EVALUATION_SHARE = 0.4
+_PROBE_LIMIT_S = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,91 +28,123 @@ class Estimate:
     """Seconds per training window."""
     epoch_s: float
     """Seconds per epoch, its evaluation included."""
+    final_s: float
+    """Seconds that a confirm trial takes after its last epoch: its best weights read validation and test split as one
+    stream."""
     peak_memory_bytes: int
+
+    def hours(self, spec: StudySpec) -> dict[str, float]:
+        """Device-hours of each block of a study."""
+        seconds = {block: epochs * self.epoch_s for block, epochs in spec.expected_epochs.items()}
+        seconds["confirm"] += spec.num_trials["confirm"] * self.final_s
+        return {block: s / 3600 for block, s in seconds.items()}
 
 
 def estimate(spec: StudySpec, *, device: str, num_threads: int) -> Estimate:
-    """Trains a few windows of the cell's model on random tokens of its vocabulary; needs no corpus."""
+    """Trains and evaluates a little on random tokens of the cell's vocabulary; needs no corpus."""
     torch.set_num_threads(num_threads)  # as a trial's process will have
-    window_s, peak = probe_step_seconds(spec.paper, device=device, limit_s=_PROBE_LIMIT_S)
+    # A driver without the cluster's GPUs measures on its own CPU, which has one precision.
+    precision = spec.precision if device == "cuda" else None
+    paper = spec.paper
+    probe = probe_step_seconds(paper, device=device, precision=precision, limit_s=_PROBE_LIMIT_S)
     tokens = CORPORA[spec.cell.corpus].num_tokens
-    train, valid = (num_windows(tokens[s], spec.paper.batch_size, spec.paper.bptt) for s in ("train", "valid"))
-    return Estimate(window_s=window_s, epoch_s=window_s * (train + _EVALUATION_SHARE * valid), peak_memory_bytes=peak)
+    training_s = probe.window_s * num_windows(tokens["train"], paper.batch_size, paper.bptt)
+    return Estimate(
+        window_s=probe.window_s,
+        epoch_s=training_s + probe.evaluation_token_s * tokens["valid"],
+        final_s=probe.single_stream_token_s * (tokens["valid"] + tokens["test"]),
+        peak_memory_bytes=probe.peak_memory_bytes,
+    )
 
 
 def print_plan(
-    specs: Sequence[StudySpec],
+    batches: Sequence[Batch],
     console: Console,
     *,
     cpus_per_trial: float,
-    gpus_per_trial: float,
-    max_concurrent: int,
+    max_concurrent: int | None,
     storage: str,
-    pack: int = 1,
 ) -> None:
     """Prints blocks, trials, epochs and hours of each study, and refuses what cannot fit.
+
+    Args:
+        batches: the studies, in the order in which they will run.
+        console: to print to.
+        cpus_per_trial: cores of a trial.
+        max_concurrent: trials at a time; None for what this machine holds.
+        storage: where the records go.
 
     Raises:
         ValueError: if the trials that share a GPU need more memory than it has.
     """
-    device = "cuda" if gpus_per_trial > 0 and torch.cuda.is_available() else "cpu"
-    total_h = 0.0
-    for spec in specs:
-        cell = spec.cell
-        guess = estimate(spec, device=device, num_threads=max(1, int(cpus_per_trial)))
-        if pack == 1:  # a pack has been measured as it is
-            _check_gpu_memory(guess, gpus_per_trial)
-        hours = {block: epochs * guess.epoch_s / 3600 for block, epochs in spec.expected_epochs.items()}
-        total_h += sum(hours.values())
+    all_s = 0.0
+    for batch in batches:
+        device = "cuda" if batch.gpus_per_trial > 0 and torch.cuda.is_available() else "cpu"
+        total_h = 0.0
+        for spec in batch.specs:
+            guess = estimate(spec, device=device, num_threads=max(1, int(cpus_per_trial)))
+            if batch.pack == 1:  # a pack has been measured as it is
+                _check_gpu_memory(guess, batch.gpus_per_trial)
+            total_h += sum(guess.hours(spec).values())
+            _print_study(spec, guess, device, console)
+        concurrent = max_concurrent or local_concurrency(cpus_per_trial, batch.gpus_per_trial, batch.pack)
+        all_s += total_h * 3600 / concurrent
         console.print(
-            f"[bold]{VARIANTS[cell.variant].label}[/], {cell.size} ({SIZES[cell.size].hidden_size} units), "
-            f"{CORPORA[cell.corpus].title}: {spec.paper.num_params:,} parameters, study {spec.name}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("block")
-        for name in ("trials", "epochs", f"{device} hours"):
-            table.add_column(name, justify="right")
-        for block, trials in spec.num_trials.items():
-            table.add_row(block, str(trials), f"{spec.expected_epochs[block]:,.0f}", _hours(hours[block]))
-        table.add_row(
-            "all", str(sum(spec.num_trials.values())), f"{sum(spec.expected_epochs.values()):,.0f}",
-            _hours(sum(hours.values())), style="bold",
+            f"{concurrent} {'trial' if concurrent == 1 else 'trials'} at a time: about "
+            f"[bold]{duration(total_h * 3600 / concurrent)}[/] on this machine; records go to {storage}",
+            highlight=False, soft_wrap=True,
         )  # fmt: skip
-        console.print(table)
-        rungs = ", ".join(map(str, spec.rungs)) or "none"
+        if device == "cpu" and SIZES[batch.specs[0].cell.size].hidden_size >= SIZES["medium"].hidden_size:
+            console.print(
+                "This machine trains on its CPU. A study of this size wants a GPU; smaller sizes and fewer epochs fit "
+                "a laptop.",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
+        if len(batches) > 1:
+            console.print()
+    if len(batches) > 1:
+        num_studies = sum(len(batch.specs) for batch in batches)
         console.print(
-            f"full length {spec.max_epochs} epochs; ASHA compares tpe trials at epoch {rungs}; "
-            f"{duration(guess.epoch_s)} per epoch, measured here on {device} "
-            f"({guess.window_s * 1e3:.1f} ms per window, {guess.peak_memory_bytes / 2**20:,.0f} MiB at most)\n",
-            highlight=False,
-            soft_wrap=True,
-        )
-    wall = duration(total_h * 3600 / max_concurrent)
-    console.print(
-        f"{max_concurrent} {'trial' if max_concurrent == 1 else 'trials'} at a time: about [bold]{wall}[/] "
-        f"on this machine; records go to {storage}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    if device == "cpu" and any(SIZES[spec.cell.size].hidden_size >= SIZES["medium"].hidden_size for spec in specs):
-        console.print(
-            "This machine trains on its CPU. A study of this size wants a GPU; --size tiny or --size small, fewer "
-            "--num-samples or --max-epochs fit a laptop.",
+            f"{num_studies} studies, {len(batches)} sizes and corpora one after another: about "
+            f"[bold]{duration(all_s)}[/] on this machine",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
 
 
-def default_gpus_per_trial(size: str, *, num_gpus: int) -> float:
-    """The part of a GPU that a trial gets: small models leave most of one idle. Parts divide a GPU evenly."""
-    if not num_gpus:
-        return 0.0
-    return {"tiny": 0.125, "small": 0.25, "medium": 0.5}.get(size, 1.0)
+def _print_study(spec: StudySpec, guess: Estimate, device: str, console: Console) -> None:
+    cell, hours = spec.cell, guess.hours(spec)
+    console.print(
+        f"[bold]{VARIANTS[cell.variant].label}[/], {cell.size} ({SIZES[cell.size].hidden_size} units), "
+        f"{CORPORA[cell.corpus].title}: {spec.paper.num_params:,} parameters, study {spec.name}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("block")
+    for name in ("trials", "epochs", f"{device} hours"):
+        table.add_column(name, justify="right")
+    for block, trials in spec.num_trials.items():
+        if trials:
+            table.add_row(block, str(trials), f"{spec.expected_epochs[block]:,.0f}", _hours(hours[block]))
+    table.add_row(
+        "all", str(sum(spec.num_trials.values())), f"{sum(spec.expected_epochs.values()):,.0f}",
+        _hours(sum(hours.values())), style="bold",
+    )  # fmt: skip
+    console.print(table)
+    sessions = f" in {spec.num_sessions} sessions" if spec.num_sessions > 1 else ""
+    rungs = f"; ASHA compares tpe trials at epoch {', '.join(map(str, spec.rungs)) or 'none'}" if spec.num_tpe else ""
+    console.print(
+        f"full length {spec.max_epochs} epochs{sessions}{rungs}; {duration(guess.epoch_s)} per epoch and "
+        f"{duration(guess.final_s)} for the last evaluation of a confirm trial, measured here on {device} "
+        f"({guess.window_s * 1e3:.1f} ms per window, {guess.peak_memory_bytes / 2**20:,.0f} MiB at most)\n",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
-def local_concurrency(cpus_per_trial: float, gpus_per_trial: float, pack: int = 1) -> int:
+def local_concurrency(cpus_per_trial: float, gpus_per_trial: float, pack: int | None = 1) -> int:
     """Trials that this machine holds at a time."""
-    if pack > 1:
+    if pack is not None and pack > 1:
         return pack * max(1, torch.cuda.device_count())
     by_cpu = int((os.cpu_count() or 1) / cpus_per_trial) if cpus_per_trial > 0 else 10**6
     by_gpu = int(torch.cuda.device_count() / gpus_per_trial) if gpus_per_trial > 0 else 10**6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -32,7 +33,10 @@ class StudySpec:
     num_samples: int
     """Trials of the search: the paper's recipe, random draws, then TPE. May grow later."""
     max_epochs: int
-    """Full length of a trial."""
+    """Full length of a trial, all its sessions together."""
+    num_sessions: int = 1
+    """2: footnote 4, half of the epochs and then again as many from the weights of the first half, with the learning
+    rate's schedule back at its beginning."""
     num_seeds: int = NUM_SEEDS
     """Fresh seeds on which the confirm block trains each of its two configurations. May grow later."""
     search_seed: int = 0
@@ -56,12 +60,17 @@ class StudySpec:
         ):
             if not isinstance(number, int) or number < low:
                 raise ValueError(f"{name} must be a whole number of at least {low}, got {number!r}")
+        if self.num_sessions not in (1, 2):
+            raise ValueError(f"num_sessions must be 1 or 2, got {self.num_sessions!r}")
+        if self.max_epochs % self.num_sessions:
+            raise ValueError(f"max_epochs must be even for two sessions of equal length, got {self.max_epochs}")
         paper_params(self.cell)  # raises if the recipe is not a point of the space
 
     @property
     def paper(self) -> TrialConfig:
         """The paper's recipe at the length of this study."""
-        return paper_config(self.cell.variant, self.cell.size, self.cell.corpus, max_epochs=self.max_epochs)
+        recipe = paper_config(self.cell.variant, self.cell.size, self.cell.corpus, max_epochs=self.max_epochs)
+        return self._in_sessions(recipe)
 
     @property
     def grace_period(self) -> int:
@@ -120,7 +129,11 @@ class StudySpec:
 
     def config(self, params: dict[str, object], *, seed: int) -> TrialConfig:
         """A point of the search space as a trial of this study."""
-        return to_config(self.cell, dict(params), seed=seed, max_epochs=self.max_epochs)
+        return self._in_sessions(to_config(self.cell, dict(params), seed=seed, max_epochs=self.max_epochs))
+
+    def _in_sessions(self, config: TrialConfig) -> TrialConfig:
+        second = None if self.num_sessions == 1 else self.max_epochs // 2 + 1
+        return dataclasses.replace(config, second_session_epoch=second)
 
     def params(self, config: TrialConfig) -> dict[str, object]:
         """The searched part of a configuration; the inverse of ``config``."""
@@ -129,8 +142,9 @@ class StudySpec:
     @property
     def num_trials(self) -> dict[str, int]:
         """Trials of each block. The confirm block is counted in full: the paper's recipe and the best of the
-        search, which may turn out to be the same."""
-        return {"default": 1, "random": self.num_random, "tpe": self.num_tpe, "confirm": 2 * self.num_seeds}
+        search, which may turn out to be the same, and without a search is."""
+        num_confirmed = 1 if self.num_samples == 1 else 2
+        return {"default": 1, "random": self.num_random, "tpe": self.num_tpe, "confirm": num_confirmed * self.num_seeds}
 
     @property
     def expected_epochs(self) -> dict[str, float]:

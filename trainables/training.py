@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.batching import as_tokens, num_windows, to_streams, windows, zipf_tokens
+from trainables.batching import as_tokens, num_windows, to_streams, windows
 from trainables.config import TrialConfig
 from trainables.evaluation import nats_per_token
 from trainables.model import VDLSTM, draw_masks, scale_masks
@@ -188,32 +188,3 @@ def peak_memory_bytes(device: torch.device) -> int:
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
     except (OSError, IndexError):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def probe_step_seconds(
-    config: TrialConfig, *, device: str | torch.device, dtype: torch.dtype = torch.float32, limit_s: float
-) -> tuple[float, int]:
-    """Times a few windows of training on random tokens of the corpus' vocabulary; needs no corpus.
-
-    Args:
-        config: the trial.
-        device: where.
-        dtype: of weights and arithmetic.
-        limit_s: seconds after which no further window is begun; one is measured in any case.
-
-    Returns:
-        Seconds per window of training (the fastest seen, the first left out if there are others), and the peak memory
-        in bytes.
-
-    Raises:
-        ValueError: if limit_s is not positive.
-    """
-    if not limit_s > 0:
-        raise ValueError(f"limit_s must be above 0, got {limit_s!r}")
-    start = time.perf_counter()
-    tokens = zipf_tokens(config.vocab_size, config.batch_size * (config.bptt + 1), seed=config.seed)
-    training = Training(config, tokens, device=device, dtype=dtype)
-    seconds: list[float] = []
-    while not seconds or (len(seconds) < 8 and time.perf_counter() - start < limit_s):
-        seconds.append(training.train_epoch().train_s)
-    return min(seconds[1:] or seconds), training.peak_memory_bytes()

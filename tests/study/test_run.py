@@ -2,7 +2,10 @@ import pytest
 
 from study import plan
 from study.plan import Estimate
+from study.records import Cell
 from study.run import build_parser, main
+from study.spec import StudySpec
+from trainables.probe import Probe
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 FROZEN = {
@@ -18,9 +21,9 @@ def instant_probe(monkeypatch):
     """The plan without its measurement, which for large models takes seconds."""
     calls = []
 
-    def probe(config, *, device, limit_s):
+    def probe(config, *, device, precision, limit_s):
         calls.append(config)
-        return 0.5, 10**9
+        return Probe(0.5, 1e-4, 1e-2, 10**9)
 
     monkeypatch.setattr(plan, "probe_step_seconds", probe)
     return calls
@@ -96,12 +99,31 @@ def test_the_plan_by_hand(instant_probe, capsys, tmp_path):
     flags = ["--num-samples", "3", "--max-epochs", "6", "--seeds", "1", "--max-concurrent", "4", "--dry-run"]
     assert main([*CELL, *flags, "--storage", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    # PTB: 1,327 training windows and 105 of validation at .4, half a second each: 684.5 s an epoch
-    assert "11 min per epoch" in out
+    # PTB: 1,327 training windows of half a second and 73,760 tokens of validation at .1 ms: 670.9 s an epoch;
+    # 73,760 + 82,430 tokens in one stream at 10 ms: 1,561.9 s
+    assert "11 min per epoch and 26 min for the last evaluation of a confirm trial" in out
     # 6 epochs of the paper, 6 random, 1 + 2/3 + 3/9 = 2 of a tpe trial at rungs 1 and 3, 12 of the confirm block
     blocks = ("default", "random", "tpe", "confirm")
-    assert [line.split()[2] for line in out.splitlines() if line.startswith(blocks)] == ["6", "6", "2", "12"]
-    assert "4 trials at a time: about 74 min" in out
+    rows = [line.split() for line in out.splitlines() if line.startswith(blocks)]
+    assert [row[2] for row in rows] == ["6", "6", "2", "12"]
+    hours = {row[0]: float(row[3]) for row in rows}
+    assert hours == {"default": 1.1, "random": 1.1, "tpe": 0.4, "confirm": 3.1}  # 12 * 670.9 s + 2 * 1,561.9 s
+    assert "4 trials at a time: about 86 min" in out  # 20,568 s
+
+
+def test_the_probe_measures_in_the_precision_of_the_study(monkeypatch):
+    given = []
+
+    def probe(config, *, device, precision, limit_s):
+        given.append((device, precision))
+        return Probe(1.0, 1.0, 1.0, 1)
+
+    monkeypatch.setattr(plan, "probe_step_seconds", probe)
+    cell = Cell("ptb", "small", "real")
+    for precision, device in (("bf16", "cuda"), ("tf32", "cuda"), ("tf32", "cpu")):
+        spec = StudySpec(cell=cell, num_samples=1, max_epochs=1, precision=precision)
+        plan.estimate(spec, device=device, num_threads=1)
+    assert given == [("cuda", "bf16"), ("cuda", "tf32"), ("cpu", None)]
 
 
 def test_a_medium_study_on_a_cpu_says_so(instant_probe, capsys, tmp_path):
@@ -127,7 +149,7 @@ def test_trials_that_do_not_fit_on_their_gpu_are_refused(monkeypatch):
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: Properties)
-    need = Estimate(window_s=1.0, epoch_s=1.0, peak_memory_bytes=6 * 2**30)
+    need = Estimate(window_s=1.0, epoch_s=1.0, final_s=1.0, peak_memory_bytes=6 * 2**30)
     plan._check_gpu_memory(need, 0.5)
     with pytest.raises(
         ValueError, match="puts 4 trials on a GPU, and each needs 6.0 GiB of its 16.0 GiB; at most 2 fit"

@@ -18,6 +18,9 @@ def spec(**changes):
         ({"max_epochs": 0}, "max_epochs must be a whole number of at least 1, got 0"),
         ({"num_seeds": -1}, "num_seeds must be a whole number of at least 0, got -1"),
         ({"search_seed": -1}, "search_seed must be a whole number of at least 0, got -1"),
+        ({"num_sessions": 0}, "num_sessions must be 1 or 2, got 0"),
+        ({"num_sessions": 3}, "num_sessions must be 1 or 2, got 3"),
+        ({"num_sessions": 2, "max_epochs": 5}, "max_epochs must be even for two sessions of equal length, got 5"),
         ({"cell": Cell("ptb", "huge", "real")}, "size must be one of tiny, small, medium, large, got 'huge'"),
         ({"cell": Cell("c4", "small", "real")}, "corpus must be one of .*, got 'c4'"),
         ({"cell": Cell("ptb", "small", "lm")}, "variant must be one of .*, got 'lm'"),
@@ -93,3 +96,31 @@ def test_a_point_goes_to_a_config_and_back():
     config = one.config(params, seed=9)
     assert (config.lr, config.tau, config.seed, config.max_epochs) == (0.5, 3.0, 9, 50)
     assert one.params(config) == params
+
+
+def test_the_names_of_studies_stay_as_they_are():
+    """Or the records of those that have been run would not be found again."""
+    names = [spec(cell=CELL._replace(variant=v), num_samples=3, max_epochs=2).name for v in VARIANTS]
+    assert names == [
+        "baseline-small-ptb-d0b15c3d", "al-small-ptb-cb3fc056", "re-small-ptb-7feefecc", "real-small-ptb-6d5a8588",
+    ]  # fmt: skip
+    assert spec(num_sessions=1).name == spec().name
+
+
+def test_a_second_session_makes_another_study_whose_trials_all_restart_half_way():
+    one, two = spec(num_samples=3, max_epochs=50), spec(num_samples=3, max_epochs=100, num_sessions=2)
+    assert len({one.name, two.name, spec(num_samples=3, max_epochs=100).name}) == 3
+    assert (two.paper.max_epochs, two.paper.second_session_epoch) == (100, 51)
+    assert one.paper.second_session_epoch is None
+    tuned = two.config(two.params(two.paper) | {"lr": 0.5}, seed=7)
+    assert (tuned.lr, tuned.seed, tuned.max_epochs, tuned.second_session_epoch) == (0.5, 7, 100, 51)
+    assert two.params(tuned) == two.params(two.paper) | {"lr": 0.5}
+    # The first session is the one-session study's, and the second has its learning rates over again.
+    first = [one.paper.lr_at(epoch) for epoch in range(1, 51)]
+    assert [two.paper.lr_at(epoch) for epoch in range(1, 101)] == first + first
+    assert two.confirm_seeds == one.confirm_seeds
+
+
+def test_without_a_search_only_the_paper_is_confirmed():
+    assert spec(num_samples=1, num_seeds=6).num_trials == {"default": 1, "random": 0, "tpe": 0, "confirm": 6}
+    assert spec(num_samples=2, num_seeds=6).num_trials["confirm"] == 12
