@@ -5,16 +5,34 @@ The tuned configuration is chosen by validation perplexity alone. The test split
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from analysis.load import Results
 from analysis.statistics import MeanPerplexity, mean_perplexity
-from study.records import Cell
-from trainables.recipes import CORPORA, SIZES, VARIANTS
+from analysis.studies import CellStudy, cell_order, cells_with_records, comparable, second_session_of, study_of
+from trainables.recipes import SIZES
+
+__all__ = [
+    "NOT_CONFIRMED",
+    "PAPER_ORIGIN",
+    "CellStudy",
+    "Estimate",
+    "cell_order",
+    "cells_with_records",
+    "comparable",
+    "confirmed_trials",
+    "ppl_by_seed",
+    "recipe_estimate",
+    "second_session_of",
+    "shortfall",
+    "study_of",
+    "trial_ids",
+    "tuned_estimate",
+    "tuned_origin",
+]
 
 NOT_CONFIRMED = "search value, not confirmed"
 PAPER_ORIGIN = "paper"
@@ -38,74 +56,6 @@ class Estimate:
     """What the estimate lacks, a phrase each."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CellStudy:
-    """The study that stands for a cell."""
-
-    cell: Cell
-    study: str
-    trials: pd.DataFrame
-    """Its rows of ``Results.trials``."""
-    num_seeds: int | None
-    """Seeds planned for each confirmed configuration, by its latest run; None if no run is recorded."""
-    others: tuple[str, ...] = ()
-    """Studies of the same cell that are left out."""
-
-    @property
-    def search(self) -> pd.DataFrame:
-        """Trials of the blocks default, random and tpe."""
-        return self.trials[self.trials["block"] != "confirm"]
-
-    @property
-    def confirm(self) -> pd.DataFrame:
-        """Trials of the confirm block."""
-        return self.trials[self.trials["block"] == "confirm"]
-
-
-def cells_with_records(results: Results) -> list[Cell]:
-    """The cells that any trial or run belongs to, in the registries' order."""
-    keys = list(Cell._fields)
-    found = pd.concat([results.trials[keys], results.runs[keys]]).drop_duplicates()
-    return sorted((Cell(*row) for row in found.itertuples(index=False)), key=cell_order)
-
-
-def cell_order(cell: Cell) -> tuple[tuple[int, str], ...]:
-    """Sorts cells as the registries do; names that they lack come last."""
-    registries: tuple[Sequence[str], ...] = (list(CORPORA), list(SIZES), list(VARIANTS))
-    return tuple(
-        (names.index(name) if name in names else len(names), name) for names, name in zip(registries, cell, strict=True)
-    )
-
-
-def study_of(results: Results, cell: Cell) -> CellStudy | None:
-    """The study that stands for a cell, or None if it has not been run.
-
-    Of several, the one with the longest trials, then the most confirmed trials, then the most trials: how much was
-    run decides, never how good it came out.
-    """
-    keys = list(Cell._fields)
-    trials, runs = (frame[(frame[keys] == list(cell)).all(axis=1)] for frame in (results.trials, results.runs))
-    names = sorted({*trials["study"], *runs["study"]})
-    if not names:
-        return None
-
-    def amount(name: str) -> tuple[float, ...]:
-        own = trials[trials["study"] == name]
-        lengths = [0.0, *own["max_epochs"].dropna(), *runs.loc[runs["study"] == name, "max_epochs"].dropna()]
-        confirmed = ((own["block"] == "confirm") & (own["status"] == "complete")).sum()
-        return (max(lengths), float(confirmed), float(len(own)))
-
-    best = max(names, key=amount)
-    planned = runs.loc[runs["study"] == best, "num_seeds"].dropna()
-    return CellStudy(
-        cell=cell,
-        study=best,
-        trials=trials[trials["study"] == best],
-        num_seeds=int(planned.iloc[-1]) if len(planned) else None,
-        others=tuple(name for name in names if name != best),
-    )
-
-
 def recipe_estimate(study: CellStudy) -> Estimate | None:
     """The cell under the paper's recipe: its confirm trials, else the search's default trial, else None."""
     if (confirmed := _confirmed(study, PAPER_ORIGIN)) is not None:
@@ -119,18 +69,84 @@ def tuned_estimate(study: CellStudy) -> Estimate | None:
     The default trial's configuration is the paper's recipe, so the recipe's confirm trials are its own. Where nothing
     is confirmed, the lowest validation perplexity of the search; None if there is none.
     """
-    search = _by_validation(study.search[study.search["status"] == "complete"])
+    search, origin = _complete_search(study), tuned_origin(study)
+    if origin is None or (found := _confirmed(study, origin)) is None:
+        return _search_value(study, study.search if search.empty else search)
+    extra = []
+    if origin != PAPER_ORIGIN and search["trial_id"].iloc[0] != origin:
+        extra.append(f"the best of the search, {search['trial_id'].iloc[0]}, is not confirmed")
+    if search.loc[search["trial_id"] == origin, "block"].eq("default").any() or origin == PAPER_ORIGIN:
+        extra.append("the paper's recipe won the search")
+    return replace(found, missing=(*found.missing, *extra))
+
+
+def tuned_origin(study: CellStudy) -> str | None:
+    """The confirmed origin that stands for the tuned cell: ``paper`` if the recipe won the search, None if there is
+    none."""
+    if "tuned_origin" not in study.memo:
+        study.memo["tuned_origin"] = _tuned_origin(study)
+    return study.memo["tuned_origin"]
+
+
+def _tuned_origin(study: CellStudy) -> str | None:
     origins = set(study.confirm.loc[study.confirm["status"] == "complete", "origin"])
+    search = _complete_search(study)
     for position, (trial_id, block) in enumerate(zip(search["trial_id"], search["block"], strict=True)):
         origin = trial_id if trial_id in origins or block != "default" else PAPER_ORIGIN
         if origin not in origins or (position and origin == PAPER_ORIGIN):
             continue  # the recipe stands for the tuned cell only if it won the search itself
-        found = _confirmed(study, origin)
-        if found is not None and found.valid is not None:
-            extra = [] if position == 0 else [f"the best of the search, {search['trial_id'].iloc[0]}, is not confirmed"]
-            extra += ["the paper's recipe won the search"] if block == "default" else []
-            return replace(found, missing=(*found.missing, *extra))
-    return _search_value(study, study.search if search.empty else search)
+        if ppl_by_seed(study, origin, "valid"):
+            return origin
+    return None
+
+
+def confirmed_trials(study: CellStudy, origin: str) -> pd.DataFrame:
+    """The complete confirm trials of one origin, by trial id."""
+    if ("confirmed", origin) not in study.memo:
+        own = study.confirm[(study.confirm["origin"] == origin) & (study.confirm["status"] == "complete")]
+        study.memo["confirmed", origin] = own.sort_values("trial_id")
+    return study.memo["confirmed", origin]
+
+
+def ppl_by_seed(study: CellStudy, origin: str, split: str) -> dict[int, float]:
+    """Seed -> perplexity of the complete confirm trials of one origin, where there is a finite one.
+
+    Args:
+        study: the study.
+        origin: ``paper``, or the search trial whose configuration was confirmed.
+        split: ``valid`` (the single-stream value, else the best epoch's) or ``test``.
+
+    Raises:
+        ValueError: if ``split`` is another.
+    """
+    if ("ppl", origin, split) not in study.memo:
+        study.memo["ppl", origin, split] = _ppl_by_seed(study, origin, split)
+    return dict(study.memo["ppl", origin, split])
+
+
+def _ppl_by_seed(study: CellStudy, origin: str, split: str) -> dict[int, float]:
+    done = confirmed_trials(study, origin)
+    ppls = _ppl(done, split)
+    return {int(seed): float(ppl) for seed, ppl in zip(done["seed"], ppls, strict=True) if np.isfinite(ppl)}
+
+
+def trial_ids(study: CellStudy, origin: str, seeds: Collection[int]) -> str:
+    """The ids of the complete confirm trials of one origin with these seeds, separated by spaces."""
+    done = confirmed_trials(study, origin)
+    return " ".join(str(i) for i, seed in zip(done["trial_id"], done["seed"], strict=True) if seed in seeds)
+
+
+def _ppl(done: pd.DataFrame, split: str) -> pd.Series:
+    if split == "test":
+        return done["test_ppl"].astype(float)
+    if split != "valid":
+        raise ValueError(f"split must be valid or test, got {split!r}")
+    return done["single_stream_valid_ppl"].astype(float).fillna(done["best_valid_ppl"].astype(float))
+
+
+def _complete_search(study: CellStudy) -> pd.DataFrame:
+    """Complete trials of the search, the lowest validation perplexity first."""
+    return _by_validation(study.search[study.search["status"] == "complete"])
 
 
 def shortfall(study: CellStudy, trials: pd.DataFrame) -> list[str]:
@@ -169,8 +185,7 @@ def _confirmed(study: CellStudy, origin: str) -> Estimate | None:
     """The estimate from the complete confirm trials of one origin; None without any."""
     own = study.confirm[study.confirm["origin"] == origin].sort_values("trial_id")
     done = own[own["status"] == "complete"]
-    valid_ppl = done["single_stream_valid_ppl"].astype(float).fillna(done["best_valid_ppl"].astype(float))
-    valid_ppl, test_ppl = (ppl[np.isfinite(ppl)] for ppl in (valid_ppl, done["test_ppl"].astype(float)))
+    valid_ppl, test_ppl = (ppl[np.isfinite(ppl)] for ppl in (_ppl(done, "valid"), _ppl(done, "test")))
     if valid_ppl.empty:
         return None
     planned = max(study.num_seeds or 0, len(own))

@@ -1,4 +1,4 @@
-"""The paper's outputs as data: every number of its Tables 1 to 3, and what its text lets one read off Figure 1.
+"""The paper's outputs as data: every number of its Tables 1 to 4, and what its text lets one read off Figure 1.
 
 The counterpart of ``trainables.recipes``, which holds the paper's inputs. Nothing that trains may import this
 module: the numbers here are what a study is compared with, never what it aims at.
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from trainables.phrases import PHRASES
 
 QUANTITIES = ("valid_ppl", "test_ppl", "num_params")
 
@@ -139,6 +141,56 @@ def perplexity(corpus: str, size: str, variant: str, quantity: str) -> PaperNumb
         if number.table != "Table 3" and cell == (corpus, size, variant) and number.quantity == quantity:
             return number
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The ten most probable next words that Table 4 prints for a phrase of the PTB test split, large network."""
+
+    phrase: str
+    next_words: str
+    """What follows in the text."""
+    variant: str
+    words: tuple[tuple[str, str], ...]
+    """(word, probability as printed), in descending order: the table has them in two columns of five."""
+
+
+def _top_10(printed: str) -> tuple[tuple[str, str], ...]:
+    parts = printed.split()
+    return tuple(zip(parts[::2], parts[1::2], strict=True))
+
+
+# The words that follow, then what VD-LSTM and VD-LSTM+REAL predict, for each of the paper's phrases in its order.
+_TABLE_4 = (
+    (
+        "federal court",
+        "the 0.27 a 0.13 federal 0.13 N 0.09 <unk> 0.05 an 0.03 august 0.01 new 0.01 response 0.01 connection 0.01",
+        "federal 0.22 the 0.1 a 0.08 N 0.06 state 0.04 connection 0.03 august 0.03 july 0.03 an 0.03 september 0.03",
+    ),
+    (
+        "august",
+        "the 0.09 N 0.08 a 0.07 <unk> 0.07 was 0.04 in 0.03 has 0.03 is 0.02 will 0.02 its 0.02",
+        "august 0.08 N 0.05 early 0.05 september 0.05 the 0.03 a 0.03 in 0.03 that 0.02 ended 0.02 its 0.02",
+    ),
+    (
+        "completed",
+        "the 0.06 <unk> 0.05 a 0.05 in 0.04 n't 0.04 to 0.03 likely 0.03 expected 0.03 scheduled 0.01 completed 0.01",
+        "expected 0.1 completed 0.04 <unk> 0.03 the 0.03 in 0.03 a 0.03 scheduled 0.03 n't 0.03 due 0.02 to 0.01",
+    ),
+    (
+        "technology",
+        "<unk> 0.33 the 0.06 a 0.01 other 0.01 others 0.01 industry 0.01 commerce 0.01 planning 0.01 management 0.01 "
+        "mail 0.01",
+        "<unk> 0.09 health 0.08 development 0.04 the 0.04 a 0.03 industry 0.03 business 0.02 telecomm. 0.02 human 0.02 "
+        "other 0.01",
+    ),
+)
+TABLE_4: tuple[Prediction, ...] = tuple(
+    Prediction(phrase=phrase.text, next_words=following, variant=variant, words=_top_10(printed))
+    for phrase, (following, *columns) in zip(PHRASES["ptb"], _TABLE_4, strict=True)
+    for variant, printed in zip(("baseline", "real"), columns, strict=True)
+)
+"""Table 4, an entry per phrase and network."""
 
 
 @dataclass(frozen=True, kw_only=True)

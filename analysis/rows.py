@@ -1,19 +1,16 @@
-"""The rows of the tables: the values of the CSV and the trials behind them."""
+"""The rows of Tables 1 and 2: the values of the CSV and the trials behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pandas as pd
-
 from analysis import paper
-from analysis.cells import CellStudy, Estimate, cells_with_records, recipe_estimate, study_of, tuned_estimate
+from analysis.cells import CellStudy, Estimate, recipe_estimate, study_of, tuned_estimate
 from analysis.load import Results
+from analysis.pairs import cell_name, section, variant_label
 from analysis.table import Row, Source, Values
 from study.records import STATUSES, Cell
-from trainables.config import paper_config
-from trainables.recipes import CORPORA, SIZES, VARIANTS
+from trainables.recipes import VARIANTS
 
 TABLE_1_CELLS = tuple(
     Cell(corpus, size, variant)
@@ -21,12 +18,15 @@ TABLE_1_CELLS = tuple(
     for size in ("small", "medium", "large")
     for variant in VARIANTS
 )
+TABLE_2_CORPORA = ("wikitext2-a", "wikitext2-b")
+TABLE_2_CELLS = tuple(Cell(corpus, "small", variant) for corpus in TABLE_2_CORPORA for variant in VARIANTS)
 NOT_RUN, PARTIAL, DONE = "not run", "partial", "done"
 
 
-def table_1_row(results: Results, cell: Cell) -> tuple[Row, list[Source]]:
+def perplexity_row(results: Results, cell: Cell) -> tuple[Row, list[Source]]:
+    """The row of one cell, run or not, and the trials behind its numbers."""
     study = study_of(results, cell)
-    name, values = "/".join(cell), _paper_values(cell)
+    name, values = cell_name(cell), _paper_values(cell)
     missing: dict[str, list[str]] = {}  # what is missing -> the estimates that lack it
     sources: list[Source] = []
     if study is not None:
@@ -45,14 +45,15 @@ def table_1_row(results: Results, cell: Cell) -> tuple[Row, list[Source]]:
     notes = [f"{' and '.join(kinds)}: {lack}" for lack, kinds in missing.items()]
     if study is not None and study.others:
         notes.append("left out, of the same cell: " + ", ".join(study.others))
-    return Row(name=name, data=values, section=_section(cell), note="; ".join(notes), dim=study is None), sources
+    row = Row(name=name, data=values, section=section(cell.corpus, cell.size), note="; ".join(notes), dim=study is None)
+    return row, sources
 
 
 def _paper_values(cell: Cell) -> dict[str, Any]:
     numbers = {split: paper.perplexity(*cell, f"{split}_ppl") for split in ("valid", "test")}
     values: dict[str, Any] = {
         **cell._asdict(),
-        "model": VARIANTS[cell.variant].label if cell.variant in VARIANTS else cell.variant,
+        "model": variant_label(cell.variant),
         "state": NOT_RUN,
         "study": None,
         "paper_table": next((n.table for n in numbers.values() if n), None),
@@ -90,55 +91,3 @@ def _effort(study: CellStudy) -> dict[str, Any]:
         **{f"num_{status}": int(counts.get(status, 0)) for status in STATUSES},
         "device_hours": float(study.trials["device_s"].sum()) / 3600.0,
     }
-
-
-def _section(cell: Cell) -> str:
-    title = CORPORA[cell.corpus].title if cell.corpus in CORPORA else cell.corpus
-    units = f" ({SIZES[cell.size].hidden_size} units)" if cell.size in SIZES else ""
-    return f"{title}, {cell.size}{units}"
-
-
-# Systems of Table 3 that have the shape of one of this project's networks: (size, tied) -> systems.
-_SAME_SHAPE = {
-    ("medium", False): ("LSTM (medium)",),
-    ("large", False): ("LSTM (large)", "VD-LSTM (large, untied, MC)"),
-    ("large", True): ("VD-LSTM+REAL (large)",),
-}
-
-
-def parameter_rows(results: Results) -> Iterator[tuple[Row, list[Source]]]:
-    shapes = dict.fromkeys((c.corpus, c.size) for c in TABLE_1_CELLS)
-    run = [c for c in cells_with_records(results) if c.corpus in CORPORA and c.size in SIZES and c.variant in VARIANTS]
-    for corpus, size in shapes | dict.fromkeys((c.corpus, c.size) for c in run):
-        for tied in (False, True):
-            variants = [v for v in VARIANTS.values() if v.tie_weights == tied]
-            systems = _SAME_SHAPE.get((size, tied), ()) if corpus == "ptb" else ()
-            same = [n for n in paper.NUMBERS if n.quantity == "num_params" and n.system in systems]
-            trials = results.trials
-            trials = trials[(trials["corpus"] == corpus) & (trials["size"] == size) & trials["num_params"].notna()]
-            trials = trials[trials["variant"].isin([v.name for v in variants])]
-            computed = paper_config(variants[0].name, size, corpus).num_params
-            counts = sorted({int(n) for n in trials["num_params"]})
-            name = f"{corpus}/{size}/{'tied' if tied else 'untied'}"
-            wrong = [n for n in counts if n != computed]
-            yield (
-                Row(
-                    name=name,
-                    data={
-                        "corpus": CORPORA[corpus].title,
-                        "size": size,
-                        "models": ", ".join(v.label for v in variants),
-                        "num_params": computed,
-                        "recorded": counts[0] if len(counts) == 1 else None,
-                        "paper": ", ".join(dict.fromkeys(n.printed for n in same)) or None,
-                        "paper_system": "; ".join(f"{n.system}, {n.citation}" if n.citation else n.system for n in same)
-                        or None,
-                    },
-                    note="; ".join(f"trials recorded {n:,} parameters, not {computed:,}" for n in wrong),
-                ),
-                [Source(name, "recorded", study, " ".join(sorted(ids))) for study, ids in _ids_by_study(trials)],
-            )
-
-
-def _ids_by_study(trials: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    return [(str(study), list(group["trial_id"])) for study, group in trials.groupby("study")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 CONFIDENCE = 0.95
 
@@ -42,6 +43,37 @@ def t_quantile(confidence: float, df: int) -> float:
     return math.sqrt(df) * math.tan((low + high) / 2)
 
 
+class MeanInterval(NamedTuple):
+    """A mean and its t-interval."""
+
+    mean: float
+    sd: float | None
+    """Standard deviation of the values, None for one alone."""
+    low: float | None
+    high: float | None
+    reason: str | None
+    """Why there is no interval: one value, or no spread between the values."""
+
+
+def t_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> MeanInterval:
+    """Student's interval of the mean of values that are one per seed.
+
+    Raises:
+        ValueError: if there are no values, or ``confidence`` is not inside (0, 1).
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("an interval needs at least one value, got none")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return MeanInterval(mean, None, None, None, "one seed says nothing about the spread between seeds")
+    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    if sd <= 1e-12 * max(1.0, *map(abs, values)):  # rounding, no spread
+        return MeanInterval(mean, 0.0, None, None, "all seeds give the same value: there is no spread to reckon with")
+    margin = t_quantile(confidence, n - 1) * sd / math.sqrt(n)
+    return MeanInterval(mean, sd, mean - margin, mean + margin, None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MeanPerplexity:
     """The mean over seeds of ln(perplexity) and its t-interval, both turned back into perplexities."""
@@ -75,18 +107,10 @@ def mean_perplexity(perplexities: Sequence[float], *, confidence: float = CONFID
     for value in perplexities:
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"a perplexity must be a finite positive number, got {value!r}")
-    losses, n = [math.log(value) for value in perplexities], len(perplexities)
-    if n == 0:
+    if not len(perplexities):
         return None
-    mean = math.fsum(losses) / n
-    if n == 1:
-        return MeanPerplexity(
-            mean=math.exp(mean), low=None, high=None, num_seeds=1, confidence=confidence,
-            reason="one seed says nothing about the spread between seeds",
-        )  # fmt: skip
-    variance = math.fsum((loss - mean) ** 2 for loss in losses) / (n - 1)
-    margin = t_quantile(confidence, n - 1) * math.sqrt(variance / n)
+    mean, _, low, high, reason = t_interval([math.log(value) for value in perplexities], confidence=confidence)
     return MeanPerplexity(
-        mean=math.exp(mean), low=math.exp(mean - margin), high=math.exp(mean + margin), num_seeds=n,
-        confidence=confidence,
+        mean=math.exp(mean), low=None if low is None else math.exp(low), high=None if high is None else math.exp(high),
+        num_seeds=len(perplexities), confidence=confidence, reason=reason,
     )  # fmt: skip

@@ -68,6 +68,8 @@ class Table:
     narrow: tuple[Column, ...]
     """The view of the terminal, at most 100 characters wide."""
     sources: tuple[Source, ...]
+    section_title: str = "Network"
+    """What a section's heading names."""
 
     def frame(self) -> pd.DataFrame:
         """The values as a frame, a column of notes last."""
@@ -102,14 +104,41 @@ def register(name: str) -> Callable[[Callable[[Results], Table]], Callable[[Resu
     return add
 
 
-def plain(key: str) -> Callable[[Values], str]:
-    """The value itself, nothing where there is none."""
-    return lambda values: "" if is_missing(values.get(key)) else str(values[key])
+def plain(key: str, *, missing: str = "") -> Callable[[Values], str]:
+    """The value itself, ``missing`` where there is none."""
+    return lambda values: missing if is_missing(values.get(key)) else str(values[key])
 
 
 def number(key: str, form: str = ".1f", *, missing: str = "") -> Callable[[Values], str]:
     """The value formatted, ``missing`` where there is none."""
     return lambda values: missing if is_missing(values.get(key)) else format(values[key], form)
+
+
+def interval(key: str, form: str = ".1f", *, missing: str = "") -> Callable[[Values], str]:
+    """The value and in brackets its interval ``KEY_low`` to ``KEY_high``, where there is one."""
+
+    def text(values: Values) -> str:
+        value, low, high = (values.get(key + end) for end in ("", "_low", "_high"))
+        if is_missing(value):
+            return missing
+        return format(value, form) + ("" if is_missing(low) else f" ({low:{form}} to {high:{form}})")
+
+    return text
+
+
+def p_value(key: str) -> Callable[[Values], str]:
+    """A p-value to three decimals, nothing where there is none."""
+
+    def text(values: Values) -> str:
+        value = values.get(key)
+        return "" if is_missing(value) else "<0.001" if value < 0.0005 else f"{value:.3f}"  # type: ignore[operator]
+
+    return text
+
+
+def yes_no(key: str, *, missing: str = "") -> Callable[[Values], str]:
+    """``yes`` or ``no``, ``missing`` where that is not known."""
+    return lambda values: missing if is_missing(values.get(key)) else "yes" if values[key] else "no"
 
 
 def is_missing(value: object) -> bool:

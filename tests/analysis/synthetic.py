@@ -159,5 +159,61 @@ def write_example(storage: str) -> None:
     write_run(storage, Cell("ptb", "medium", "real"), "real-medium-ptb-00000000", outcome="running", ended_at=None)
 
 
+# Footnote 4's second session, and what trained weights predict.
+def write_second_session(storage: str, cell: Cell, *, num_seeds: int = 6, gain: float = 0.99) -> str:
+    """Confirm trials of the recipe that train a second time, to ``gain`` times where the first session ended."""
+    study, epochs = f"{cell.variant}-{cell.size}-{cell.corpus}-5e55104e", SIZES[cell.size].max_epochs
+    rng = random.Random(study)
+    write_run(storage, cell, study, max_epochs=2 * epochs, num_seeds=num_seeds, num_samples=1)
+    for seed in range(101, 101 + num_seeds):
+        level = 90.0 * math.exp(rng.gauss(0.0, 0.004))
+        ppls = curve(level, epochs, rng) + curve(level * gain, epochs, rng, start=150.0)
+        write_trial(
+            storage, cell, study, f"confirm-paper-s{seed}", ppls, max_epochs=2 * epochs, origin="paper", seed=seed,
+            second_session_epoch=epochs + 1, single_stream_valid_ppl=min(ppls) * 0.998,
+        )  # fmt: skip
+    return study
+
+
+def write_weights(
+    storage: str, cell: Cell, *, num_seeds: int = 6, factor: float = 1.0, study: str | None = None
+) -> None:
+    """Predictions after Table 4's phrases and one more, and the mean probabilities of a few words, of each seed.
+
+    Args:
+        factor: what every word's probability is multiplied by.
+        study: its name; by default that of ``write_study``.
+    """
+    study = study or f"{cell.variant}-{cell.size}-{cell.corpus}-0a1b2c3d"
+    records, rng = Records(storage, cell, study), random.Random(f"{study} weights")
+    phrases: list[tuple[str, str | None]] = [(p.phrase, p.next_words.split()[0]) for p in paper.TABLE_4[::2]]
+    words = ["the", "<unk>", "a", "N", "in", "that", "its", "august", "september", "early"]
+    frequent = {"the": (1, 4122), "<unk>": (2, 4794), "N": (3, 2523), "a": (6, 1738), "an": (32, 275)}
+    for seed in range(101, 101 + num_seeds):
+        shared = {"study": study, "trial_id": f"confirm-paper-s{seed}", "attempt": 1, "seed": seed, "epoch": 12}
+        shared |= {"git_commit": "0123abc", "corpus_sha256": "feed", "recorded_at": START}
+        rows = []
+        for phrase, next_word in [*phrases, ("prices fell", None)]:
+            rng.shuffle(words)
+            found = words.index(next_word) + 1 if next_word in words else 37
+            follows = {"next_word": next_word, "next_word_rank": found, "next_word_probability": factor * 0.3 / found}
+            rows += [
+                shared | {"phrase": phrase, "rank": rank, "word": word, "probability": factor * 0.3 / rank}
+                | (follows if next_word else {"next_word": None})
+                for rank, word in enumerate(words, 1)
+            ]  # fmt: skip
+        records.write("predictions", f"confirm-paper-s{seed}", 1, rows)
+        masses = []
+        for word, (rank, count) in frequent.items():
+            mass = factor * count / 82_430 * math.exp(rng.gauss(0.0, 0.02))
+            masses.append(
+                shared | {
+                    "split": "test", "word": word, "frequency_rank": rank, "num_train": 11 * count, "num_split": count,
+                    "num_positions": 82_430, "mean_probability": mass, "mean_probability_elsewhere": 0.6 * mass,
+                }
+            )  # fmt: skip
+        records.write("word_mass", f"confirm-paper-s{seed}", 1, masses)
+
+
 if __name__ == "__main__":
     write_example(sys.argv[1])

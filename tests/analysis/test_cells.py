@@ -14,12 +14,18 @@ from analysis.cells import (
     CellStudy,
     Estimate,
     cells_with_records,
+    confirmed_trials,
+    ppl_by_seed,
     recipe_estimate,
     study_of,
+    trial_ids,
     tuned_estimate,
+    tuned_origin,
 )
 from analysis.load import load_results
 from study.records import Cell
+from tests.analysis.frames import confirmed, only_study
+from tests.analysis.memory import trial
 from tests.analysis.synthetic import write_run, write_trial
 from trainables.recipes import SIZES
 
@@ -217,3 +223,41 @@ def test_cells_come_in_the_registries_order(tmp_path: Path) -> None:
     for cell in cells:
         write_run(str(tmp_path), cell, "-".join(cell))
     assert cells_with_records(load_results([str(tmp_path)])) == [cells[3], cells[2], cells[1], cells[0]]
+
+
+def test_perplexities_by_seed() -> None:
+    rows = [trial(CELL, "tpe-0001", 80.0), *confirmed(CELL, "paper", [88.0, 89.0, 90.0, 91.0])]
+    rows += confirmed(CELL, "tpe-0001", [80.0])
+    rows[1]["test_ppl"] = None
+    rows[2] |= {"single_stream_valid_ppl": None, "best_valid_ppl": 77.0, "test_ppl": 70.0}
+    rows[3] |= {"status": "interrupted"}
+    rows[4] |= {"single_stream_valid_ppl": math.inf}
+    study = only_study(rows, CELL)
+    assert ppl_by_seed(study, "paper", "valid") == {101: 88.0, 102: 77.0}
+    assert ppl_by_seed(study, "paper", "test") == {102: 70.0, 104: 91.0}
+    assert ppl_by_seed(study, "tpe-0001", "valid") == {101: 80.0}
+    assert ppl_by_seed(study, "tpe-0009", "test") == {}
+    assert list(confirmed_trials(study, "paper")["seed"]) == [101, 102, 104]
+    assert trial_ids(study, "paper", (102, 103, 104)) == "confirm-paper-s102 confirm-paper-s104"
+    with pytest.raises(ValueError, match="split must be valid or test, got 'train'"):
+        ppl_by_seed(study, "paper", "train")
+
+
+def test_what_is_handed_out_is_the_callers_own() -> None:
+    study = only_study(confirmed(CELL, "paper", [88.0]), CELL)
+    ppl_by_seed(study, "paper", "valid").clear()
+    assert ppl_by_seed(study, "paper", "valid") == {101: 88.0}
+
+
+def test_the_tuned_origin() -> None:
+    search = [trial(CELL, "default-0000", 90.0), trial(CELL, "random-0001", 85.0), trial(CELL, "tpe-0002", 83.0)]
+    recipe, first, second = (confirmed(CELL, origin, [88.0]) for origin in ("paper", "random-0001", "tpe-0002"))
+    assert tuned_origin(only_study(search, CELL)) is None
+    assert tuned_origin(only_study(search + recipe, CELL)) is None  # the recipe did not win
+    assert tuned_origin(only_study(search + recipe + first, CELL)) == "random-0001"
+    assert tuned_origin(only_study(search + recipe + first + second, CELL)) == "tpe-0002"
+    assert tuned_origin(only_study(search[:1] + recipe, CELL)) == "paper"
+    under_way = [row | {"status": "interrupted"} for row in second]
+    assert tuned_origin(only_study(search + first + under_way, CELL)) == "random-0001"
+    unread = [row | {"single_stream_valid_ppl": None, "best_valid_ppl": None} for row in second]
+    assert tuned_origin(only_study(search + first + unread, CELL)) == "random-0001"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.load import load_results
-from study.records import EPOCHS, RUNS, TRIALS, Cell, StorageError
+from analysis.load import empty_frame, load_results
+from study.records import EPOCHS, RUNS, SCHEMAS, TRIALS, Cell, Records, StorageError
 from tests.analysis.synthetic import EPOCH_S, START, write_run, write_trial
 
 CELL = Cell("ptb", "small", "real")
@@ -93,3 +93,61 @@ def test_several_storages_are_joined_and_copies_count_once(tmp_path: Path) -> No
         assert trials == {("s", "tpe-0001"): "complete", ("t", "tpe-0001"): "complete"}
         assert list(results.epochs["study"]) == ["s", "s", "t"]
         assert set(results.trials["corpus"]) == {"ptb", "toy"}
+
+
+def write_subspace(storage: str, epochs: dict[int, float], *, attempt: int = 1) -> None:
+    rows = [
+        {"study": "f", "trial_id": "b1", "attempt": attempt, "epoch": epoch, "subspace_distance": distance}
+        for epoch, distance in epochs.items()
+    ]
+    Records(storage, Cell("ptb", "figure1", "al"), "f").write("subspace", "b1", attempt, rows)
+
+
+def test_the_subspace_experiment_has_each_epoch_once(tmp_path: Path) -> None:
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    write_subspace(one, {1: 0.9, 2: 0.8, 3: 0.7})
+    write_subspace(one, {2: 0.5, 3: 0.4}, attempt=2)
+    write_subspace(two, {1: 0.9, 2: 0.8})  # an older copy
+    for storages in ([one, two], [two, one]):
+        results = load_results(storages)
+        assert list(results.subspace["subspace_distance"]) == [0.9, 0.5, 0.4]
+        assert set(results.subspace["variant"]) == {"al"}
+        assert not results.is_empty
+        assert results.trials.empty
+
+
+def write_words(storage: str, table: str, words: list[str], *, hour: int, phrase: str = "p", attempt: int = 1) -> None:
+    at = START.replace(hour=hour)
+    rows = [
+        {"study": "s", "trial_id": "confirm-paper-s101", "attempt": attempt, "word": word, "recorded_at": at}
+        | ({"phrase": phrase, "rank": i} if table == "predictions" else {"split": "test", "frequency_rank": i})
+        for i, word in enumerate(words, start=1)
+    ]
+    name = "confirm-paper-s101" + (f"-{phrase}" if table == "predictions" else "")
+    Records(storage, CELL, "s").write(table, name, attempt, rows)
+
+
+@pytest.mark.parametrize("table", ["predictions", "word_mass"])
+def test_of_predictions_those_recorded_last_stand_alone(tmp_path: Path, table: str) -> None:
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    write_words(one, table, ["the", "a", "of"], hour=1)
+    write_words(one, table, ["the", "N"], hour=2, attempt=2)
+    write_words(two, table, ["<unk>"], hour=3)  # a copy of the first attempt, recorded anew
+    for storages in ([one, two], [two, one]):
+        assert list(getattr(load_results(storages), table)["word"]) == ["the", "N"]
+
+
+def test_another_phrase_is_kept_beside_the_first(tmp_path: Path) -> None:
+    write_words(str(tmp_path), "predictions", ["the", "a"], hour=1, phrase="p")
+    write_words(str(tmp_path), "predictions", ["of"], hour=2, phrase="q")
+    found = load_results([str(tmp_path)]).predictions
+    assert list(zip(found["phrase"], found["rank"], found["word"], strict=True)) == [
+        ("p", 1, "the"), ("p", 2, "a"), ("q", 1, "of"),
+    ]  # fmt: skip
+
+
+def test_frames_that_are_not_given_are_empty_with_all_columns() -> None:
+    for table in ("subspace", "predictions", "word_mass"):
+        frame = empty_frame(table)
+        assert frame.empty
+        assert list(frame.columns) == [*SCHEMAS[table].names, "corpus", "size", "variant", "storage"]

@@ -1,4 +1,4 @@
-"""Every number of Tables 1 to 3 against the paper's plain text, and every number of that text against ours."""
+"""Every number of Tables 1 to 4 against the paper's plain text, and every number of that text against ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.paper import FIGURE_1, NUMBERS, QUANTITIES, PaperNumber, perplexity
+from analysis.paper import FIGURE_1, NUMBERS, QUANTITIES, TABLE_4, PaperNumber, Prediction, perplexity
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 TEXT = (Path(__file__).parent / "data" / "paper_tables.txt").read_text(encoding="utf-8")
@@ -90,3 +90,32 @@ def test_a_cell_that_the_paper_does_not_report() -> None:
 def test_readings_of_figure_1_are_distances() -> None:
     assert {r.panel for r in FIGURE_1} == {"a", "b"}
     assert all(0 <= r.low <= r.high <= 1 for r in FIGURE_1)
+
+
+def predictions_of(phrase: str, following: str) -> Counter[tuple[str, str]]:
+    """The (word, probability as printed) pairs in a phrase's lines of the text's Table 4, of both networks together."""
+    lines = TEXT.split("Table 4\n")[1].replace("hunki", "<unk>").replace("’", "'").splitlines()[1:]
+    first = phrase.split()[0]
+    start = next(i for i, line in enumerate(lines) if line.startswith(first))
+    stop = next(i for i in range(start, len(lines)) if f"+ {following}" in lines[i])  # the phrase ends there
+    cells = "\t".join(line.split("\t", 1)[1] for line in lines[start : stop + 1])
+    return Counter(re.findall(r"([a-zN<][^\s\d]*?) ?(\d\.\d+)", cells))
+
+
+def test_table_4_is_that_of_the_text() -> None:
+    assert [(p.variant, p.next_words) for p in TABLE_4] == [
+        (variant, words)
+        for words in ("federal court", "august", "completed", "technology")
+        for variant in ("baseline", "real")
+    ]
+    for baseline, real in zip(TABLE_4[::2], TABLE_4[1::2], strict=True):
+        assert baseline.phrase == real.phrase
+        assert predictions_of(real.phrase, real.next_words) == Counter([*baseline.words, *real.words])
+
+
+@pytest.mark.parametrize("prediction", TABLE_4, ids=lambda p: f"{p.next_words}-{p.variant}")
+def test_ten_words_in_descending_order(prediction: Prediction) -> None:
+    probabilities = [float(probability) for _, probability in prediction.words]
+    assert len({word for word, _ in prediction.words}) == 10
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) < 1

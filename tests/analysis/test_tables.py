@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from analysis import paper
 from analysis.load import Results, load_results
+from analysis.render import WIDTH
 from analysis.table import TABLES, Column, Row, Table, plain, register
-from analysis.tables import parameters, table_1
+from analysis.tables import parameters, table_1, table_2
 from study.records import Cell
-from tests.analysis.synthetic import EPOCH_S, write_run, write_study, write_trial
+from tests.analysis.synthetic import (
+    EPOCH_S,
+    write_run,
+    write_second_session,
+    write_study,
+    write_trial,
+    write_weights,
+)
 from trainables.recipes import VARIANTS
 
 CELL = Cell("ptb", "small", "real")
@@ -103,9 +113,31 @@ def test_other_cells_that_were_run_follow(tmp_path: Path) -> None:
     for cell in (Cell("toy", "tiny", "re"), Cell("wikitext2-a", "small", "al"), Cell("ptb", "tiny", "al")):
         write_run(str(tmp_path), cell, "-".join(cell))
     table = table_1(load_results([str(tmp_path)]))
-    assert [row.name for row in table.rows[24:]] == ["ptb/tiny/al", "wikitext2-a/small/al", "toy/tiny/re"]
-    assert row_of(table, "wikitext2-a/small/al").data["paper_test"] == 142.5  # Table 2
+    assert [row.name for row in table.rows[24:]] == ["ptb/tiny/al", "toy/tiny/re"]  # Table 2 has the other
     assert row_of(table, "toy/tiny/re").data["paper_test"] is None
+
+
+def test_table_2_has_the_halves_of_wikitext2(tmp_path: Path) -> None:
+    bare = table_2(load_results([str(tmp_path)]))
+    assert [row.name for row in bare.rows] == [
+        f"wikitext2-{half}/small/{variant}" for half in "ab" for variant in VARIANTS
+    ]
+    numbers = [n for n in paper.NUMBERS if n.table == "Table 2"]
+    assert len(numbers) == 16
+    for number in numbers:
+        data = row_of(bare, f"{number.corpus}/{number.size}/{number.variant}").data
+        assert data[f"paper_{number.quantity.removesuffix('_ppl')}"] == number.value
+    cell = Cell("wikitext2-b", "small", "re")
+    write_run(str(tmp_path), cell, "s", num_seeds=1, max_epochs=50)
+    write_trial(
+        str(tmp_path), cell, "s", "confirm-paper-s101", [150.0], origin="paper", single_stream_valid_ppl=149.0,
+        test_ppl=141.9,
+    )  # fmt: skip
+    write_run(str(tmp_path), Cell("wikitext2-a", "tiny", "re"), "t")
+    table = table_2(load_results([str(tmp_path)]))
+    assert shown(table, "wikitext2-b/small/re", "Recipe - paper, test") == "+1.0"
+    assert ("wikitext2-b/small/re", "recipe_test", "s", "confirm-paper-s101") in table.sources
+    assert [row.name for row in table.rows[8:]] == ["wikitext2-a/tiny/re"]
 
 
 def test_a_search_value_is_marked_and_not_compared(tmp_path: Path) -> None:
@@ -181,21 +213,66 @@ def test_recorded_parameters_stand_beside_and_a_difference_is_said(tmp_path: Pat
     assert ("ptb/small/tied", "recorded", "s", "default-0000") in table.sources
 
 
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Something for every table: two whole studies, half of one, a second session, what trained weights predict."""
+    storage = str(tmp_path_factory.mktemp("full"))
+    for variant in ("baseline", "real"):
+        cell = Cell("ptb", "small", variant)
+        write_study(storage, cell, max_epochs=3, num_random=8)
+        write_weights(storage, cell, factor=1.0 if variant == "baseline" else 0.9)
+        write_second_session(storage, cell, num_seeds=2)
+    write_study(storage, Cell("toy", "tiny", "re"), recipe_seeds=1, tuned_seeds=0)
+    write_study(storage, Cell("wikitext2-a", "small", "al"), recipe_seeds=1, tuned_seeds=1, max_epochs=3)
+    return load_results([storage])
+
+
 @pytest.mark.parametrize("name", sorted(TABLES))
-def test_every_table_keeps_its_promises(name: str, hand: Results) -> None:
-    for results in (hand, load_results(["absent"])):
+def test_every_table_keeps_its_promises(name: str, hand: Results, full: Results) -> None:
+    for results in (full, hand, load_results(["absent"])):
         table = TABLES[name](results)
         assert table.name == name
         names = [row.name for row in table.rows]
         assert len(set(names)) == len(names)
         columns = set(table.frame().columns)
+        known = set(zip(results.trials["study"], results.trials["trial_id"], strict=True))
         for source in table.sources:
             assert source.row in names
             assert source.column in columns
+            assert source.trial_ids
+            assert {(source.study, trial_id) for trial_id in source.trial_ids.split()} <= known
         for row in table.rows:
             assert set(row.data) == set(table.rows[0].data)
             for column in (*table.columns, *table.narrow):
                 assert isinstance(column.text(row.data), str)
+        if results is full:
+            assert table.rows
+            assert table.sources
+
+
+@pytest.mark.parametrize("name", sorted(set(TABLES) - {"parameters", "footnote4"}))
+def test_trials_that_are_too_short_are_said_to_be(name: str, full: Results) -> None:
+    assert any("trials of 3 epochs, the full length is 50" in row.note for row in TABLES[name](full).rows)
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_every_table_fits_in_the_terminal(name: str, full: Results) -> None:
+    table = TABLES[name](full)
+    widths = [
+        max(len(column.title.split("\n")[-1]), *(len(column.text(row.data)) for row in table.rows))
+        for column in table.narrow
+    ]
+    assert sum(widths) + len(widths) - 1 <= WIDTH
+
+
+def test_the_tables_come_in_the_order_of_the_report() -> None:
+    """In a process of its own: here any test may have imported one of them before the others."""
+    code = "from analysis.tables import TABLES; print(*TABLES)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert found == [
+        "table1", "table2", "table3", "parameters", "table4", "word_mass", "footnote4", "contrasts", "tuning_debt",
+        "tuning", "search",
+    ]  # fmt: skip
 
 
 def test_a_table_is_registered_once() -> None:
