@@ -1,128 +1,167 @@
-"""The figures' data by equality, and that what is drawn is what the data say."""
+"""What must hold for every registered figure: it repeats itself, names its trials, and takes studies as they come."""
 
 from __future__ import annotations
 
 import math
+import os
 import re
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import scipy.stats
-from matplotlib.colors import to_hex
 from PIL import Image
 
 from analysis import style
-from analysis.figures import FIGURES, CurvesInfo, draw_training_curves, register, training_curves
+from analysis.figures import FIGURES, drawings, skipped
 from analysis.load import Results, load_results
 from study.records import Cell
+from tests.analysis.landscape import write_landscape, write_subspace_runs
 from tests.analysis.synthetic import write_run, write_trial
 from trainables.recipes import VARIANTS
 
 CELL = Cell("ptb", "small", "real")
 
 
-def read(path: Path) -> CurvesInfo:
-    return training_curves(load_results([str(path)]))
+@pytest.fixture(scope="module")
+def landscape(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Two variants with all blocks, and section 6.2's experiment: something for every figure."""
+    storage = str(tmp_path_factory.mktemp("landscape"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        for variant in ("baseline", "real"):
+            cell = CELL._replace(variant=variant)
+            write_landscape(storage, cell, num_random=10, num_tpe=10, num_seeds=2, max_epochs=12)
+        write_subspace_runs(storage, num_seeds=2, num_epochs=2)
+    return load_results([storage])
 
 
-def test_the_mean_over_confirmed_seeds(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "default-0000", [500.0, 400.0])
-    for seed, ppls in ((101, [200.0, 100.0, 90.0]), (102, [210.0, 104.0]), (103, [190.0, 102.0, 91.0])):
-        write_trial(str(tmp_path), CELL, "s", f"confirm-paper-s{seed}", ppls, origin="paper")
-    write_trial(str(tmp_path), CELL, "s", "confirm-paper-s104", [10.0], origin="paper", status="interrupted")
-    write_trial(str(tmp_path), CELL, "s", "confirm-tpe-0001-s101", [20.0], origin="tpe-0001")
-    (curve,) = read(tmp_path).curves
-    assert (curve.cell, curve.source, curve.study, curve.paper_ppl) == (CELL, "confirm", "s", 86.3)
-    assert curve.trial_ids == ("confirm-paper-s101", "confirm-paper-s102", "confirm-paper-s103")
-    assert curve.epochs == (1, 2)  # the third epoch is not there for every seed
-    loss = np.log([[200.0, 210.0, 190.0], [100.0, 104.0, 102.0]])
-    low, high = scipy.stats.t.interval(0.95, 2, loc=loss.mean(axis=1), scale=scipy.stats.sem(loss, axis=1))
-    assert curve.ppl == pytest.approx(np.exp(loss.mean(axis=1)))
-    assert curve.low == pytest.approx(np.exp(low))
-    assert curve.high == pytest.approx(np.exp(high))
-
-
-def test_without_confirmation_the_default_trial(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "default-0000", [500.0, math.nan, 300.0], status="failed")
-    write_trial(str(tmp_path), CELL, "s", "tpe-0001", [50.0])
-    (curve,) = read(tmp_path).curves
-    assert (curve.source, curve.epochs, curve.low, curve.high) == ("default", (1, 3), (), ())
-    assert curve.ppl == pytest.approx((500.0, 300.0))
-
-
-def test_confirmation_under_way_is_better_than_nothing(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "confirm-paper-s101", [200.0], origin="paper", status="interrupted")
-    assert read(tmp_path).curves[0].ppl == pytest.approx((200.0,))
-
-
-def test_nothing_to_draw(tmp_path: Path) -> None:
-    assert read(tmp_path) == CurvesInfo(curves=())
-    write_run(str(tmp_path), CELL, "s")
-    write_trial(str(tmp_path), CELL, "s", "default-0000", [math.nan], status="failed")
-    write_trial(str(tmp_path), CELL, "s", "random-0001", [300.0], status="pruned")
-    assert read(tmp_path).is_empty
-
-
-def test_panels_show_the_data_in_the_variants_colours(example: Results) -> None:
-    info = training_curves(example)
-    axes = draw_training_curves(info).axes
-    assert [ax.get_title(loc="left").split(",")[:2] for ax in axes] == [
-        ["PTB", " small (200)"], ["PTB", " large (1500)"], ["WikiText-2", " small (200)"], ["Toy", " tiny (48)"],
-    ]  # fmt: skip
-    curves = [c for c in info.curves if (c.cell.corpus, c.cell.size) == ("ptb", "small")]
-    assert [c.cell.variant for c in curves] == list(VARIANTS)
-    lines = [line for line in axes[0].lines if len(line.get_xdata()) > 1]
-    for line, curve in zip(lines, curves, strict=True):
-        assert tuple(line.get_ydata()) == curve.ppl
-        assert to_hex(line.get_color()) == style.colour(curve.cell.variant).lower()
-    low, high = axes[0].get_ylim()
-    assert all(low < c.ppl[-1] < high for c in curves)
-    assert all(low < c.paper_ppl < high for c in curves if c.paper_ppl)
-
-
-def test_the_frame_has_a_row_per_cell_and_epoch(example: Results) -> None:
-    info = training_curves(example)
-    frame = info.frame()
-    assert len(frame) == sum(len(curve.epochs) for curve in info.curves)
-    assert frame.loc[0, "trial_ids"].split()[0] == "confirm-paper-s101"
-
-
-def test_one_epoch_of_one_trial_is_visible(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), Cell("toy", "tiny", "re"), "s", "default-0000", [50.0])
-    (ax,) = draw_training_curves(read(tmp_path)).axes
-    assert ax.lines[0].get_marker() == "o"
-    low, high = ax.get_ylim()
-    assert low < 50.0 < high
-
-
-@pytest.mark.parametrize("name", sorted(FIGURES))
-def test_every_figure_draws_and_repeats_itself(name: str, tmp_path: Path) -> None:
-    storage, empty = str(tmp_path / "storage"), str(tmp_path / "empty")
-    for variant in ("baseline", "real"):
-        write_trial(storage, CELL._replace(variant=variant), variant, "default-0000", [500.0, 300.0, 200.0])
-    figure, example = FIGURES[name], load_results([storage])
-    info = figure.data(example)
-    assert info == figure.data(example)
-    assert not info.is_empty
-    assert figure.data(load_results([empty])).is_empty
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        paths = style.save(figure.draw(info), tmp_path / folder, name)
-    with Image.open(paths[0]) as image:
-        assert min(image.size) > 400
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_repeats_itself_to_the_byte(name: str, landscape: Results, tmp_path: Path) -> None:
+    assert skipped(landscape, only=[name]) == []
+    assert FIGURES[name].data(landscape) == FIGURES[name].data(landscape)
+    written = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        (drawing,) = drawings(landscape, only=[name])
+        written.append(style.save(drawing.figure, folder, drawing.name))
+    with Image.open(written[0][0]) as image:
+        assert min(image.size) > 200
         assert len(image.convert("RGB").getcolors(maxcolors=1_000_000) or []) > 10
-    svg = paths[1].read_text(encoding="utf-8")
-    assert re.search(r">VD-LSTM\+REAL<", svg)
-    assert svg == (tmp_path / "one" / f"{name}.svg").read_text(encoding="utf-8")
+    for one, two in zip(*written, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", written[0][1].read_text(encoding="utf-8"))
+    assert len(texts) > 10  # text stays text
+    if name != "figure1":
+        assert {"+REAL", "VD-LSTM+REAL"} & set(texts) or any("+REAL" in text for text in texts)
 
 
-def test_each_variant_has_its_own_colour_and_dash() -> None:
-    assert len({style.colour(name) for name in VARIANTS}) == len(VARIANTS)
-    assert len({str(style.dash(name)) for name in VARIANTS}) == len(VARIANTS)
-    assert style.colour("unheard of") not in {style.colour(name) for name in VARIANTS}
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_number_can_be_followed_to_its_trials(name: str, landscape: Results) -> None:
+    known = {*landscape.trials["trial_id"], *landscape.subspace["trial_id"]}
+    studies = {*landscape.trials["study"], *landscape.subspace["study"]}
+    for drawing in drawings(landscape, only=[name]):
+        frame = drawing.info.frame()
+        column = "trial_ids" if "trial_ids" in frame else "trial_id"
+        ids = {i for some in frame[column].dropna() for i in str(some).split()}
+        assert ids
+        assert ids <= known
+        assert set(frame["study"].dropna()) <= studies
 
 
-def test_a_figure_is_registered_once() -> None:
-    with pytest.raises(ValueError, match="must be new, got 'figure2'"):
-        register("figure2", title="", caption="", draw=draw_training_curves)(training_curves)
+def empty(storage: str) -> None:
+    """No record at all."""
+
+
+def only_a_run(storage: str) -> None:
+    write_run(storage, CELL, "s")
+
+
+def one_epoch(storage: str) -> None:
+    for variant in VARIANTS:
+        write_trial(storage, CELL._replace(variant=variant), variant, "default-0000", [50.0])
+
+
+def all_failed(storage: str) -> None:
+    write_run(storage, CELL, "s")
+    for i in range(5):
+        more = {"tau": 3.0 + i, "stopped_by": "non_finite_loss"}
+        write_trial(storage, CELL, "s", f"random-{i:04d}", [math.nan], status="failed", **more)
+    write_trial(storage, CELL, "s", "tpe-0005", [], status="failed", stopped_by="error")
+
+
+def all_pruned(storage: str) -> None:
+    write_run(storage, CELL, "s", grace_period=2, reduction_factor=3, max_epochs=50)
+    for i in range(6):
+        more = {"tau": 3.0 + i, "stopped_by": "asha", "would_stop_epoch": 2}
+        write_trial(storage, CELL, "s", f"tpe-{i:04d}", [300.0 - i, 200.0 - i], status="pruned", **more)
+
+
+def half_finished(storage: str) -> None:
+    write_run(storage, CELL, "s", outcome="running", ended_at=None)
+    for i in range(6):
+        write_trial(storage, CELL, "s", f"random-{i:04d}", [300.0, 200.0 - i], status="interrupted", tau=3.0 + i)
+    write_trial(storage, CELL, "s", "tpe-0007", [], status="interrupted")
+    write_subspace_runs(storage, num_seeds=1, num_epochs=4, unfinished=1)
+
+
+def all_equal(storage: str) -> None:
+    for variant in ("baseline", "real"):
+        cell = CELL._replace(variant=variant)
+        for i in range(20):
+            more = {"tau": 3.0 + i, "gamma": 0.5, "drop_prob": 0.1 + i / 50}
+            write_trial(storage, cell, variant, f"random-{i:04d}", [300.0, 200.0], **more)
+        for seed in (101, 102):
+            write_trial(storage, cell, variant, f"confirm-paper-s{seed}", [200.0], origin="paper", seed=seed)
+
+
+def one_seed(storage: str) -> None:
+    for variant, ppl in (("baseline", 90.0), ("real", 80.0)):
+        cell = CELL._replace(variant=variant)
+        write_trial(storage, cell, variant, "confirm-paper-s101", [300.0, ppl], origin="paper", seed=101)
+        write_trial(storage, cell, variant, "random-0001", [300.0, ppl])
+        write_trial(storage, cell, variant, "random-0002", [math.nan], status="failed", drop_prob=0.2)
+    write_subspace_runs(storage, num_seeds=1, num_epochs=2)
+
+
+def far_apart(storage: str) -> None:
+    for i in range(9):
+        more = {"tau": 3.0 + i, "gamma": 0.5 + i, "drop_prob": i / 20}
+        write_trial(storage, CELL, "s", f"random-{i:04d}", [1e300, 1e250 * (i + 1)], **more)
+
+
+SHOWN: dict[Callable[[str], None], set[str]] = {
+    empty: set(),
+    only_a_run: set(),
+    one_epoch: {"figure2", "best_so_far", "tau_gamma", "cost"},
+    all_failed: {"expected_best", "cost"},
+    all_pruned: {"best_so_far", "asha_rungs", "cost"},
+    half_finished: {"figure1", "cost"},
+    all_equal: set(FIGURES) - {"figure1", "asha_rungs"},
+    one_seed: set(FIGURES) - {"importance", "asha_rungs", "asha_audit", "fidelity"},
+    far_apart: set(FIGURES) - {"figure1", "figure2", "forest", "asha_rungs"},
+}
+"""What each odd storage has enough for."""
+
+
+@pytest.mark.parametrize("write", SHOWN, ids=lambda write: write.__name__)
+def test_odd_studies(write: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    write(str(tmp_path / "storage"))
+    results = load_results([str(tmp_path / "storage")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = list(drawings(results))
+        for drawing in found:
+            style.save(drawing.figure, tmp_path, drawing.name)
+    names = {drawing.name.removesuffix("_ptb").removesuffix("_ptb-small") for drawing in found}
+    assert names == SHOWN[write]
+    assert {name for name, _, _ in skipped(results)} == set(FIGURES) - names
+
+
+def test_titles_and_captions_are_sentences() -> None:
+    for figure in FIGURES.values():
+        assert figure.title
+        assert figure.caption.endswith(".")
+        assert not figure.needs.endswith(".")
+        assert re.fullmatch(r"[a-z0-9_]+", figure.name)
