@@ -1,4 +1,8 @@
-"""``python -m analysis.report``: the records of a study, finished or not, as tables and figures beside the paper's."""
+"""``python -m analysis.report``: the records of studies, finished or not, as one HTML page, tables and figures.
+
+Exit status: 0; 1 if the records cannot be read or the report not written; 2 for a mistake in the command line; 3 with
+``--strict`` if a health check finds a problem.
+"""
 
 from __future__ import annotations
 
@@ -9,98 +13,95 @@ from pathlib import Path
 
 import pyarrow as pa
 from rich.console import Console
+from rich.text import Text
 
-from analysis import style
-from analysis.figures import FIGURES, Figure
+from analysis import claim_views, health_views
+from analysis.health import PROBLEM, Check, check_health
 from analysis.load import Results, load_results
-from analysis.render import WIDTH, escape_markdown, markdown, print_table, write_table
-from analysis.table import Table
-from analysis.tables import TABLES
+from analysis.render import WIDTH, print_table
+from analysis.report_files import FIRST_STUDY, NAMES, PAGE, write_all, write_only
 from study.records import StorageError, default_storage, is_remote
 
-FIRST_STUDY = "python -m study.run --variant all --size tiny --corpus toy"
+PROBLEM_STATUS = 3
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of the report."""
     found = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__, allow_abbrev=False)
     found.add_argument(
-        "--results", action="append", metavar="DIR|s3://...",
-        help=f"storage to read; give it again to join several (default: $STUDY_STORAGE or results, here "
+        "--results", action="extend", nargs="+", metavar="DIR|s3://...",
+        help=f"storages to read and join (default: $STUDY_STORAGE or results, here "
         f"{default_storage().replace('%', '%%')})",
     )  # fmt: skip
-    found.add_argument("--output", type=Path, default=Path("report"), metavar="DIR", help="folder (default: report)")
-    found.add_argument("--table", action="append", choices=sorted(TABLES), help="only this table; can be repeated")
-    found.add_argument("--figure", action="append", choices=sorted(FIGURES), help="only this figure; can be repeated")
+    found.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="folder (default: report)")
+    found.add_argument(
+        "--only", action="extend", type=_names, metavar="NAME,...",
+        help=f"these tables and figures alone, and no page: {', '.join(NAMES)}",
+    )  # fmt: skip
+    found.add_argument(
+        "--strict", action="store_true", help=f"exit with {PROBLEM_STATUS} if a health check finds a problem"
+    )
     return found
 
 
-def write_report(results: Results, output: Path, *, tables: Sequence[Table], figures: Sequence[str]) -> list[str]:
-    """Writes the tables, the figures and ``report.md`` that includes them all.
-
-    Returns:
-        The names of the figures that have nothing to show yet.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    storages = ", ".join(escape_markdown(storage) for storage in results.storages)
-    parts = ["# Report", "", f"From the records under {storages}. The paper: Inan, Khosravi and Socher, ICLR 2017."]
-    if results.is_empty:
-        parts += ["", f"Nothing has been run yet. A first study of a minute or two: `{FIRST_STUDY}`"]
-    for table in tables:
-        write_table(table, output)
-        files = ", ".join(f"[{table.name}{suffix}]({table.name}{suffix})" for suffix in (".csv", ".trials.csv"))
-        parts += ["", markdown(table, level=2), f"As data, and the trials behind each number: {files}"]
-    empty = []
-    for name in figures:
-        figure = FIGURES[name]
-        drawn = _write_figure(figure, results, output)
-        parts += ["", f"## {escape_markdown(figure.title)}", "", escape_markdown(figure.caption), ""]
-        parts += drawn or ["Nothing to draw yet."]
-        empty += [] if drawn else [name]
-    (output / "report.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
-    return empty
-
-
-def _write_figure(figure: Figure, results: Results, output: Path) -> list[str]:
-    """Writes one figure and its numbers; returns its lines of the report, none if there is nothing to draw."""
-    info, name = figure.data(results), figure.name
-    if info.is_empty:
-        for suffix in (".png", ".svg", ".csv"):  # of an earlier report on other records
-            (output / f"{name}{suffix}").unlink(missing_ok=True)
-        return []
-    style.save(figure.draw(info), output, name)
-    info.frame().to_csv(output / f"{name}.csv", index=False)
-    image = f"![{escape_markdown(figure.title)}]({name}.png)"
-    return [image, "", f"As [SVG]({name}.svg); its numbers and the trials behind them: [{name}.csv]({name}.csv)"]
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in NAMES:
+            raise argparse.ArgumentTypeError(f"must be among {', '.join(NAMES)}, got {name!r}")
+    return names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
     for storage in args.results or ():
         if not is_remote(storage) and not Path(storage).expanduser().is_dir():
-            build_parser().error(f"--results must be a folder or an s3:// URI, got {storage!r}, which is no folder")
-    only = args.table or args.figure
-    names = args.table or ([] if only else list(TABLES))
-    figures = args.figure or ([] if only else list(FIGURES))
-    if args.output.exists() and not args.output.is_dir():
-        build_parser().error(f"--output must be a folder, got {str(args.output)!r}, which is a file")
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+            parser.error(f"--results must be a folder or an s3:// URI, got {storage!r}, which is no folder")
+    if args.out.exists() and not args.out.is_dir():
+        parser.error(f"--out must be a folder, got {str(args.out)!r}, which is a file")
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     try:
         results = load_results(args.results or [default_storage()])
+        checks = check_health(results)
+        if args.only:
+            _report_only(results, args.out, args.only, checks, console)
+        else:
+            _report_all(results, args.out, checks, console)
     except (StorageError, OSError, pa.ArrowException) as error:
         print(f"analysis.report: {error}", file=sys.stderr)
         return 1
-    tables = [TABLES[name](results) for name in names]
-    empty = write_report(results, args.output, tables=tables, figures=figures)
-    for table in tables if args.table else tables[:1]:
+    problems = [check for check in checks if check.level == PROBLEM]
+    for check in problems if args.strict or not args.only else ():
+        _say(console, f"problem: {check.name}: {check.message}", style="red")
+    if not args.only:
+        _say(console, f"\nReport: {args.out / PAGE}")
+    return PROBLEM_STATUS if problems and args.strict else 0
+
+
+def _report_only(results: Results, out: Path, names: Sequence[str], checks: Sequence[Check], console: Console) -> None:
+    tables, pictures, skipped = write_only(results, out, names, checks)
+    for table in tables:
         print_table(table, console)
+        _say(console, f"\nWritten: {out / 'tables' / table.name}.md, .csv and .trials.csv\n")
+    for picture in pictures:
+        _say(console, f"{picture.title}\nWritten: {out / 'figures' / picture.name}.png, .svg and .csv\n")
+    for figure in skipped:
+        _say(console, f"{figure.title}\nNothing to draw: {figure.why}\n")
+
+
+def _report_all(results: Results, out: Path, checks: Sequence[Check], console: Console) -> None:
+    table, verdicts = write_all(results, out, checks)
+    print_table(table, console)
+    _say(console, f"\n{claim_views.summary(verdicts)}\n{health_views.summary(checks)}")
     if results.is_empty:
-        print(f"\nNo records under {', '.join(results.storages)}. A first study of a minute or two: {FIRST_STUDY}")
-    elif empty:
-        print(f"\nNothing to draw yet in: {', '.join(empty)}")
-    print(f"\nReport: {args.output / 'report.md'}")
-    return 0
+        storages = ", ".join(results.storages)
+        _say(console, f"\nNo records under {storages}. A first study of a minute or two: {FIRST_STUDY}")
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,14 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("study", "trainables", "analysis")
-ENTRY_POINTS = {"study.run", "study.status", "analysis.report", "trainables.benchmark", "study.benchmark"}
+ENTRY_POINTS = {
+    "study.run",
+    "study.reproduce",
+    "study.status",
+    "study.benchmark",
+    "analysis.report",
+    "trainables.benchmark",
+}
 OPERATORS = {"&&", "||", ";", "|", "&", ">"}
 
 
@@ -111,10 +118,12 @@ def section(text: str, title: str) -> str:
 
 
 def test_the_command_line_reference_is_complete(readme: str) -> None:
-    from study.run import build_parser
+    import analysis.report
+    import study.run
 
-    flags = {f for action in build_parser()._actions for f in action.option_strings} - {"-h", "--help"}
     listed = re.findall(r"^\| `(--[a-z-]+)", section(readme, "Command line"), flags=re.MULTILINE)
+    parsers = (study.run.build_parser(), analysis.report.build_parser())
+    flags = [f for parser in parsers for a in parser._actions for f in a.option_strings if f not in ("-h", "--help")]
     assert sorted(listed) == sorted(flags)
 
 
