@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import tempfile
 import time
@@ -136,9 +135,8 @@ def print_grid_plan(
         f"study {grid.name}; records go to {storage}",
         soft_wrap=True,
     )
-    by_tau = itertools.groupby(sorted(grid.points, key=lambda point: point[1]), key=lambda point: point[1])
-    for tau, points in by_tau:
-        console.print(f"  tau {tau:<4g} beta {', '.join(f'{beta:g}' for beta, _ in points)}")
+    for tau in sorted({tau for _, tau in grid.points}):
+        console.print(f"  tau {tau:<4g} beta {', '.join(f'{beta:g}' for beta, t in grid.points if t == tau)}")
     console.print(
         f"{len(grid.points)} points x {grid.num_seeds} seeds = {len(runs)} runs of {example.num_epochs} epochs, "
         f"{len(runs) - len(missing)} done\n"

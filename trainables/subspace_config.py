@@ -1,9 +1,9 @@
 """SubspaceConfig: all that decides the numbers of one run of section 6.2's experiment.
 
 The paper gives the text, the network, the loss, the constraint on the word vectors, and no regularisation. It is
-silent on the optimiser, the learning rate, the batch, the initial weights, the length of training, whether gradient
-passes through the target distribution, and which words |V| counts; those are fields here, with defaults in
-``recipes.py`` and what was measured there.
+silent on the optimiser, its rates, the batch, the initial weights, the length of training, whether gradient passes
+through the target distribution, and which words |V| counts. Those are fields here; their defaults and what speaks for
+them stand in ``recipes.py``.
 """
 
 from __future__ import annotations

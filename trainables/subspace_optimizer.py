@@ -1,10 +1,10 @@
 """How section 6.2's experiment updates its weights: plain SGD, Adam, or Adam with one-sided Shampoo for the decoder.
 
 The distance of appendix B counts every direction of the hidden space alike, and W comes into the embedding's subspace
-along each at a speed of its own: for SGD that is the variance of the hidden states in that direction, which differs
-by a factor of a million between the first and the last of 300. Adam divides element by element and so steps out of
-the column space of W's gradient, which is the space that the theory of section 4 speaks of. One-sided Shampoo
-(Gupta, Koren and Singer 2018, with the right factor alone) multiplies the gradient G (V, H) by
+along each at a speed of its own. For SGD that is the variance of the hidden states in that direction, and the first of
+300 has a hundred thousand times the last one's and more (in one window, after 2 to 16 epochs). Adam divides element by
+element and so steps out of the column space of W's gradient, which is the space that the theory of section 4 speaks
+of. One-sided Shampoo (Gupta, Koren and Singer 2018, with the right factor alone) multiplies the gradient G (V, H) by
 (mean of G^T G)^(-1/2) from the right: all directions move at a similar speed, and every step stays in the space that
 the columns of G span.
 
@@ -21,7 +21,7 @@ from torch import Tensor
 MOMENTUM = 0.9  # of the mean gradient; Kingma and Ba 2015
 ADAM_DECAY, ADAM_EPSILON = 0.999, 1e-8  # of the mean square; Kingma and Ba 2015
 GRAM_DECAY, GRAM_EPSILON = 0.98, 1e-8  # of the mean G^T G, and the least eigenvalue relative to the largest; ours
-ROOT_EVERY = 4  # updates between two roots of G^T G, which cost as much as a tenth of an update each; ours
+ROOT_EVERY = 4  # updates between two roots of the mean G^T G; ours
 
 
 class SubspaceOptimizer:

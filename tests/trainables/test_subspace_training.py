@@ -175,20 +175,17 @@ def test_the_augmented_loss_drives_the_decoder_into_the_embeddings_subspace() ->
 
     def distances(beta: float) -> tuple[float, float]:
         text = np.tile(TOKENS[:40], 40)  # soon learnt by heart
-        run = config(
-            beta=beta, num_epochs=30, target_gradient="stop", optimizer="shampoo", lr=0.03, init_range=0.4, bptt=9
-        )
-        training = SubspaceTraining(run, text)
+        training = SubspaceTraining(config(beta=beta, num_epochs=15, bptt=9, lr=0.1, layer_lr_share=0.3), text)
         before = training.subspace_distance()
-        for _ in range(run.num_epochs):
+        for _ in range(training.config.num_epochs):
             training.train_epoch()
         return before, training.subspace_distance()
 
     before, after = distances(1.0)
-    assert before > 0.9
-    assert after < 0.2
+    assert before > 0.95
+    assert after < 0.1
     before, after = distances(0.0)
-    assert abs(after - before) < 0.1
+    assert abs(after - before) < 0.02
 
 
 def test_divergence_says_where() -> None:
