@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.statistics import CONFIDENCE, t_interval, t_quantile
+from analysis.statistics import CONFIDENCE, LogRatio, t_interval, t_quantile
 
 MARGIN_PPL = 1.0
 """Two models closer than this are equivalent: Melis et al. (2018) call a gap of 1.0 perplexity robust."""
@@ -23,13 +23,9 @@ _MAX_SEEDS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contrast:
+class Contrast(LogRatio):
     """The mean over pairs of ln(ppl of a) - ln(ppl of b); negative where a is better."""
 
-    mean: float
-    low: float | None
-    """Ends of the t-interval, None if there is none."""
-    high: float | None
     p_value: float | None
     """Of the two-sided sign-flip test of "a and b do not differ"; None below two pairs."""
     num_pairs: int
@@ -45,21 +41,6 @@ class Contrast:
     seeds: tuple[int, ...] = ()
     """The seeds that both have."""
     confidence: float = CONFIDENCE
-
-    @property
-    def ratio(self) -> float:
-        """Perplexity of a over that of b."""
-        return math.exp(self.mean)
-
-    @property
-    def ratio_low(self) -> float | None:
-        """Lower end of the ratio's interval."""
-        return None if self.low is None else math.exp(self.low)
-
-    @property
-    def ratio_high(self) -> float | None:
-        """Upper end of the ratio's interval."""
-        return None if self.high is None else math.exp(self.high)
 
     @property
     def difference(self) -> float | None:

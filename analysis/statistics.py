@@ -114,3 +114,28 @@ def mean_perplexity(perplexities: Sequence[float], *, confidence: float = CONFID
         mean=math.exp(mean), low=None if low is None else math.exp(low), high=None if high is None else math.exp(high),
         num_seeds=len(perplexities), confidence=confidence, reason=reason,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogRatio:
+    """A mean of differences of ln(perplexity), and the ratio of perplexities that it stands for."""
+
+    mean: float
+    low: float | None
+    """Ends of the t-interval, None if there is none."""
+    high: float | None
+
+    @property
+    def ratio(self) -> float:
+        """The mean as a ratio of perplexities."""
+        return math.exp(self.mean)
+
+    @property
+    def ratio_low(self) -> float | None:
+        """Lower end of the ratio's interval."""
+        return None if self.low is None else math.exp(self.low)
+
+    @property
+    def ratio_high(self) -> float | None:
+        """Upper end of the ratio's interval."""
+        return None if self.high is None else math.exp(self.high)

@@ -13,36 +13,18 @@ from dataclasses import dataclass
 
 from analysis.cells import PAPER_ORIGIN, CellStudy, confirmed_trials, ppl_by_seed, tuned_origin
 from analysis.contrasts import Contrast, contrast, sign_flip_p, t_interval
+from analysis.statistics import LogRatio
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shift:
+class Shift(LogRatio):
     """A mean over seeds on the scale of ln(perplexity)."""
 
-    mean: float
-    low: float | None
-    """Ends of the t-interval, None if there is none."""
-    high: float | None
     p_value: float | None
     """Of the two-sided sign-flip test that the mean is zero; None where it is not asked for, or below two seeds."""
     reason: str | None
     """Why there is no interval."""
     seeds: tuple[int, ...]
-
-    @property
-    def ratio(self) -> float:
-        """The mean as a ratio of perplexities."""
-        return math.exp(self.mean)
-
-    @property
-    def ratio_low(self) -> float | None:
-        """Lower end of the ratio's interval."""
-        return None if self.low is None else math.exp(self.low)
-
-    @property
-    def ratio_high(self) -> float | None:
-        """Upper end of the ratio's interval."""
-        return None if self.high is None else math.exp(self.high)
 
 
 def tuning_gain(study: CellStudy, split: str) -> Contrast | None:

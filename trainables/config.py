@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from trainables.recipes import (
     BATCH_SIZE,
@@ -19,6 +19,8 @@ from trainables.recipes import (
     TAU,
     VARIANTS,
 )
+
+_Config = TypeVar("_Config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,23 +71,23 @@ class TrialConfig:
     """Steps of a window."""
 
     def __post_init__(self) -> None:
-        _choice("variant", self.variant, VARIANTS)
-        _choice("size", self.size, SIZES)
-        _choice("corpus", self.corpus, CORPORA)
-        _integer("seed", self.seed, low=0)
-        _integer("max_epochs", self.max_epochs, low=1)
+        check_choice("variant", self.variant, VARIANTS)
+        check_choice("size", self.size, SIZES)
+        check_choice("corpus", self.corpus, CORPORA)
+        check_integer("seed", self.seed, low=0)
+        check_integer("max_epochs", self.max_epochs, low=1)
         _real("drop_prob", self.drop_prob, low=0.0, high=1.0, high_open=True)
         if not isinstance(self.input_dropout, bool):
             raise ValueError(f"input_dropout must be true or false, got {self.input_dropout!r}")
         _real("lr", self.lr, low=0.0, low_open=True)
         _real("lr_decay", self.lr_decay, low=0.0, low_open=True, high=1.0)
-        _integer("lr_decay_start_epoch", self.lr_decay_start_epoch, low=0)
+        check_integer("lr_decay_start_epoch", self.lr_decay_start_epoch, low=0)
         _real("max_grad_norm", self.max_grad_norm, low=0.0, low_open=True)
         _real("init_range", self.init_range, low=0.0, low_open=True)
-        _integer("batch_size", self.batch_size, low=1)
-        _integer("bptt", self.bptt, low=1)
+        check_integer("batch_size", self.batch_size, low=1)
+        check_integer("bptt", self.bptt, low=1)
         if self.second_session_epoch is not None:
-            _integer("second_session_epoch", self.second_session_epoch, low=2)
+            check_integer("second_session_epoch", self.second_session_epoch, low=2)
         given = {"gamma": self.gamma, "tau": self.tau, "target_gradient": self.target_gradient}
         if self.augmented_loss:
             for name, value in given.items():
@@ -93,7 +95,7 @@ class TrialConfig:
                     raise ValueError(f"variant {self.variant!r} uses the augmented loss and needs {name}, got None")
             _real("gamma", self.gamma, low=0.0)
             _real("tau", self.tau, low=0.0, low_open=True)
-            _choice("target_gradient", self.target_gradient, TARGET_GRADIENTS)
+            check_choice("target_gradient", self.target_gradient, TARGET_GRADIENTS)
         else:
             for name, value in given.items():
                 if value is not None:
@@ -153,13 +155,7 @@ class TrialConfig:
         Raises:
             ValueError: on an unknown, a missing or a refused field.
         """
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - set(fields)):
-            raise ValueError(f"a trial's config has no field {', '.join(unknown)}; its fields are {', '.join(fields)}")
-        required = {n for n, f in fields.items() if f.default is dataclasses.MISSING}
-        if missing := sorted(required - set(values)):
-            raise ValueError(f"a trial's config needs {', '.join(missing)}, got only {', '.join(sorted(values))}")
-        return cls(**values)
+        return from_plain(cls, values, what="a trial's config")
 
 
 def paper_config(variant: str, size: str, corpus: str, *, seed: int = 0, max_epochs: int | None = None) -> TrialConfig:
@@ -168,9 +164,9 @@ def paper_config(variant: str, size: str, corpus: str, *, seed: int = 0, max_epo
     Raises:
         ValueError: if a name is not in its registry.
     """
-    _choice("variant", variant, VARIANTS)
-    _choice("size", size, SIZES)
-    _choice("corpus", corpus, CORPORA)
+    check_choice("variant", variant, VARIANTS)
+    check_choice("size", size, SIZES)
+    check_choice("corpus", corpus, CORPORA)
     recipe, augmented = SIZES[size], VARIANTS[variant].augmented_loss
     return TrialConfig(
         variant=variant,
@@ -191,12 +187,34 @@ def paper_config(variant: str, size: str, corpus: str, *, seed: int = 0, max_epo
     )
 
 
-def _choice(name: str, value: object, allowed: Any) -> None:
+def from_plain(cls: type[_Config], values: Mapping[str, Any], *, what: str) -> _Config:
+    """Builds a configuration, a dataclass, from plain values.
+
+    Args:
+        cls: the dataclass.
+        values: its fields by name; those with a default may be left out.
+        what: it is, for the message.
+
+    Raises:
+        ValueError: on an unknown, a missing or a refused field.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # a dataclass, which no public type says
+    if unknown := sorted(set(values) - set(fields)):
+        raise ValueError(f"{what} has no field {', '.join(unknown)}; its fields are {', '.join(fields)}")
+    required = {n for n, f in fields.items() if f.default is dataclasses.MISSING}
+    if missing := sorted(required - set(values)):
+        raise ValueError(f"{what} needs {', '.join(missing)}, got only {', '.join(sorted(values))}")
+    return cls(**values)
+
+
+def check_choice(name: str, value: object, allowed: Any) -> None:
+    """Raises ValueError if the value is none of those allowed."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
-def _integer(name: str, value: object, *, low: int) -> None:
+def check_integer(name: str, value: object, *, low: int) -> None:
+    """Raises ValueError if the value is no whole number of at least ``low``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}")
 

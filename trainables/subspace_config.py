@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainables.config import check_choice, check_integer, from_plain
 from trainables.recipes import BATCH_SIZE, BPTT, CORPORA, FIGURE1, TARGET_GRADIENTS
 
 OPTIMIZERS = ("shampoo", "adam", "sgd")
@@ -70,11 +71,10 @@ class SubspaceConfig:
             ("target_gradient", TARGET_GRADIENTS),
             ("optimizer", OPTIMIZERS),
         ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+            check_choice(name, getattr(self, name), choices)
         for name, low in (("seed", 0), ("num_epochs", 1), ("hidden_size", 1), ("batch_size", 1), ("bptt", 1)):
-            _whole(name, getattr(self, name), low)
-        _whole("num_tokens", self.num_tokens, self.batch_size * (self.bptt + 1))
+            check_integer(name, getattr(self, name), low=low)
+        check_integer("num_tokens", self.num_tokens, low=self.batch_size * (self.bptt + 1))
         for name in ("tau", "lr", "max_grad_norm", "init_range"):
             value = getattr(self, name)
             if (value is not None or name != "init_range") and (not _is_number(value) or value <= 0):
@@ -104,19 +104,8 @@ class SubspaceConfig:
         Raises:
             ValueError: on an unknown, a missing or a refused field.
         """
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - set(fields)):
-            raise ValueError(f"a run of figure 1 has no field {', '.join(unknown)}; its fields are {', '.join(fields)}")
-        required = {n for n, f in fields.items() if f.default is dataclasses.MISSING}
-        if missing := sorted(required - set(values)):
-            raise ValueError(f"a run of figure 1 needs {', '.join(missing)}, got only {', '.join(sorted(values))}")
-        return cls(**values)
+        return from_plain(cls, values, what="a run of figure 1")
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _whole(name: str, value: object, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}")

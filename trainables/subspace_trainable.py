@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 from ray import tune
 
@@ -17,6 +16,7 @@ from trainables.checkpoint import CheckpointError, CheckpointFolder
 from trainables.outcome import NonFiniteLossError
 from trainables.subspace_config import SubspaceConfig
 from trainables.subspace_training import SubspaceTraining
+from trainables.trainable import take_resources
 
 _SAVE_EVERY_S = 30.0  # a checkpoint is tens of megabytes; what is lost with one is trained again
 
@@ -58,10 +58,7 @@ class SubspaceTrainable(tune.Trainable):
             train: token ids of the training split, shape (N,).
         """
         self._train = train
-        # Ray grants a run its cores; without this, torch would take them all in every process.
-        cpus = self.trial_resources.required_resources.get("CPU", 1) if self.trial_resources else 1
-        torch.set_num_threads(max(1, int(cpus)))
-        self._device = torch.device("cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu")
+        self._device = take_resources(self)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -46,10 +46,7 @@ class VDLSTMTrainable(tune.Trainable):
         """
         self._train = train
         self._texts = Texts(valid=valid, test=lambda: ray.get(test[0]), eos_id=eos_id)
-        # Ray grants a trial its cores; without this, torch would take them all in every trial process.
-        cpus = self.trial_resources.required_resources.get("CPU", 1) if self.trial_resources else 1
-        torch.set_num_threads(max(1, int(cpus)))
-        self._device = torch.device("cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu")
+        self._device = take_resources(self)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -86,3 +83,11 @@ class VDLSTMTrainable(tune.Trainable):
         self._run.restore(torch.load(Path(checkpoint_dir) / "trial.pt", map_location="cpu", weights_only=True))
         assert self._run.training_state is not None
         self._training.load_state_dict(self._run.training_state)
+
+
+def take_resources(trainable: tune.Trainable) -> torch.device:
+    """Holds torch to the cores that Ray grants the trainable, and returns the device that it may use."""
+    # Without this, torch would take all cores in every process.
+    granted = trainable.trial_resources
+    torch.set_num_threads(max(1, int(granted.required_resources.get("CPU", 1) if granted else 1)))
+    return torch.device("cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu")
