@@ -145,11 +145,10 @@ def _paper_readings(ax: Axes, panel: str) -> None:
             continue
         middle, half = (reading.low + reading.high) / 2, max((reading.high - reading.low) / 2, 0.012)
         ax.errorbar([at], [middle], yerr=[half], fmt="none", ecolor=style.INK, elinewidth=11, alpha=0.3, zorder=1)
-        far = at > 0.5  # the curve comes down to it: the words stand above, with a line to the mark
+        far = at > 0.5  # words go where there is room: the curve comes down from the left
         ax.annotate(
-            text, (at, reading.high), (0 if far else 11, 45 if far else -8), textcoords="offset points",
-            ha="right" if far else "left", va="bottom" if far else "center", fontsize=style.SMALL, color=style.GREY,
-            arrowprops={"arrowstyle": "-", "color": style.PALE, "relpos": (1, 0), "shrinkA": 1} if far else None,
+            text, (at, middle), (-11 if far else 11, 0 if far else -4), textcoords="offset points",
+            ha="right" if far else "left", va="center", fontsize=style.SMALL, color=style.GREY,
         )  # fmt: skip
 
 
