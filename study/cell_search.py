@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,71 +32,62 @@ class CellSearch:
     @property
     def num_running(self) -> int:
         """Trials that an actor works on, or waits for one."""
-        return sum(trial.running for trial in self.ledger.trials.values())
+        return len(self.ledger.running)
 
     @property
     def num_served(self) -> int:
         """Trials that have ended or that an actor works on; one that was interrupted is still to be served."""
-        return sum(trial.ended or trial.running for trial in self.ledger.trials.values())
+        return self.ledger.num_ended + self.num_running
 
     def next_trial(self) -> TrialState | None:
         """Starts the next trial; None if there is none to start now."""
-        trial = next((t for t in self.ledger.trials.values() if not t.ended and not t.running), None)
-        trial = trial or self._next_of_search() or self._next_of_confirm()
+        trial = next(iter(self.ledger.waiting.values()), None)
+        trial = trial or self._next_of_search() or next(self._missing_confirms(), None)
         if trial is not None:
             self.ledger.start(trial)
         return trial
 
     def is_finished(self) -> bool:
         """Whether every trial of the budget has ended."""
-        if any(not trial.ended for trial in self.ledger.trials.values()):
+        if self.ledger.running or self.ledger.waiting or any(self._num_missing(block) for block in SEARCH_BLOCKS):
             return False
-        return all(self._num_missing(block) == 0 for block in SEARCH_BLOCKS) and not self._missing_confirms()
+        return next(self._missing_confirms(), None) is None
 
     def _num_missing(self, block: str) -> int:
-        return max(0, self.spec.num_trials[block] - len(self.ledger.in_block(block)))
+        return max(0, self.spec.num_trials[block] - self.ledger.num_in_block(block))
 
     def _next_of_search(self) -> TrialState | None:
         for block in SEARCH_BLOCKS:
             if self._num_missing(block):
-                index = len(self.ledger.in_block(*SEARCH_BLOCKS))
+                index = self.ledger.num_in_block(*SEARCH_BLOCKS)
                 trial_id = f"{block}-{index:04d}"
                 params, number = self.optuna.propose(block, trial_id)
                 config = self.spec.config(params, seed=self.spec.trial_seed(trial_id))
-                audit = block == "tpe" and self.spec.is_audit(len(self.ledger.in_block("tpe")))
+                audit = block == "tpe" and self.spec.is_audit(self.ledger.num_in_block("tpe"))
                 return TrialState(trial_id=trial_id, block=block, config=config, audit=audit, optuna_number=number)
         return None
 
-    def _next_of_confirm(self) -> TrialState | None:
-        return next(iter(self._missing_confirms()), None)
-
-    def _missing_confirms(self) -> list[TrialState]:
+    def _missing_confirms(self) -> Iterator[TrialState]:
         """Confirm trials still to start; those of the best configuration once the search has ended."""
         default = next(iter(self.ledger.in_block("default")), None)
         if default is None:
-            return []
+            return
         origins = {"paper": default.config}
-        searching = any(not trial.ended for trial in self.ledger.in_block(*SEARCH_BLOCKS))
-        best = None if searching else self.ledger.best_of_search()
+        best = None if self.ledger.is_open(*SEARCH_BLOCKS) else self.ledger.best_of_search()
         if best is not None and best.block != "default":  # the paper's recipe is confirmed already
             origins[best.trial_id] = best.config
-        return [
-            TrialState(
-                trial_id=trial_id,
-                block="confirm",
-                origin=origin,
-                config=dataclasses.replace(config, seed=seed),
-            )
-            for origin, config in origins.items()
-            for seed in self.spec.confirm_seeds
-            if (trial_id := f"confirm-{origin}-s{seed}") not in self.ledger.trials
-        ]
+        for origin, config in origins.items():
+            for seed in self.spec.confirm_seeds:
+                trial_id = f"confirm-{origin}-s{seed}"
+                if trial_id not in self.ledger.trials:
+                    fresh = dataclasses.replace(config, seed=seed)
+                    yield TrialState(trial_id=trial_id, block="confirm", origin=origin, config=fresh)
 
     def job(self, trial: TrialState) -> TrialJob:
         """What the trial's actor must know."""
         return TrialJob(
             trial=trial.config.to_dict(),
-            study=self.spec.name,
+            study=self.ledger.records.study,
             trial_id=trial.trial_id,
             storage=self.ledger.storage,
             recorded_epochs=trial.num_epochs,
@@ -132,10 +124,14 @@ class CellSearch:
         elif _is_stopped(trial):
             self.ledger.end(trial, "pruned", stopped_by="asha")
         else:  # Tune stopped it for a reason of its own, such as the time budget: it goes on in the next run
-            trial.running = False
+            self.ledger.release(trial)
             return
         self.optuna.tell(trial)
-        CheckpointFolder(self.ledger.storage, self.spec.name, trial.trial_id).delete("last")
+        # Not before the trial's epochs and its end are on record: until then the checkpoint has the only copy of some.
+        self.ledger.after_end(trial, "delete checkpoint", lambda: self._delete_checkpoint(trial))
+
+    def _delete_checkpoint(self, trial: TrialState) -> None:
+        CheckpointFolder(self.ledger.storage, self.ledger.records.study, trial.trial_id).delete("last")
 
 
 def _may_be_stopped(trial: TrialState) -> bool:

@@ -8,11 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,18 +19,19 @@ from rich.console import Console
 
 from study.actors import make_trainable
 from study.cell_search import CellSearch
+from study.journal import Journal
+from study.lease import LeaseCheck, holding
 from study.ledger import Ledger
 from study.packs import measure_pack
 from study.progress import Progress
-from study.provenance import provenance
-from study.ray_session import StudyError, only_driver, ray_session
-from study.records import Records, is_remote
+from study.provenance import command_line, provenance
+from study.ray_session import StudyError, fit, ray_session
+from study.records import Records, StorageError
 from study.run_log import RunLog, close_killed_runs
 from study.searcher import StudyCallback, StudyScheduler, StudySearcher
 from study.spec import StudySpec
-from trainables.corpora import Corpus, cache_directory
+from trainables.corpora import Corpus
 
-_MAX_FAILURES = 3  # times that Ray starts a lost trial again within a run; the next run starts it again anyway
 _DEFAULT_CLUSTER_CONCURRENCY = 16  # beyond, TPE proposes almost blindly
 
 
@@ -67,12 +65,13 @@ def run_studies(specs: Sequence[StudySpec], corpus: Corpus, options: RunOptions,
     started = dt.datetime.now(dt.UTC)
     where = provenance()
     with contextlib.ExitStack() as stack:
-        cells = []
+        cells: list[CellSearch] = []
+        leases = stack.enter_context(holding([spec.name for spec in specs], options.storage, tell=console.print))
         for spec in specs:
-            stack.enter_context(only_driver(spec.name, _journal(spec, options.storage).with_suffix(".lock")))
             ledger = Ledger(spec, options.storage, git_commit=where["git_commit"])
             _check_corpus(ledger.records, corpus)
-            cells.append(CellSearch(ledger, _journal(spec, options.storage)))
+            journal = stack.enter_context(contextlib.closing(Journal(spec.name, options.storage)))
+            cells.append(CellSearch(ledger, journal.path))
             close_killed_runs(cells[-1])
         if all(cell.is_finished() for cell in cells):
             return "finished"
@@ -82,16 +81,26 @@ def run_studies(specs: Sequence[StudySpec], corpus: Corpus, options: RunOptions,
         searcher = StudySearcher(cells, max_concurrent=max_concurrent)
         runs = RunLog(cells, where | _budget(corpus, options, max_concurrent), started)
         try:
-            outcome = _fit(searcher, corpus, options, runs, console)
+            outcome = _fit(searcher, corpus, options, [LeaseCheck(leases), runs], console)
+        except (StudyError, StorageError):
+            # The study is another's now, or its storage is away: what still waits must not be written later.
+            for cell in cells:
+                cell.ledger.records.abandon()
+            raise
         except BaseException:
             runs.write("failed", ended=True)
             raise
+        if outcome == "unfinished":
+            spent = options.time_budget_s is not None and runs.elapsed_s >= options.time_budget_s
+            outcome = "time_budget" if spent else "interrupted"
         runs.write(outcome, ended=True)
         return outcome
 
 
-def _fit(searcher: StudySearcher, corpus: Corpus, options: RunOptions, runs: RunLog, console: Console) -> str:
-    interrupted = False
+def _fit(
+    searcher: StudySearcher, corpus: Corpus, options: RunOptions, callbacks: Sequence[tune.Callback], console: Console
+) -> str:
+    """Trains what is missing. Returns ``finished``, ``interrupted`` or ``unfinished``."""
     trainable = make_trainable(
         [cell.spec for cell in searcher.cells],
         corpus,
@@ -99,41 +108,24 @@ def _fit(searcher: StudySearcher, corpus: Corpus, options: RunOptions, runs: Run
         gpus_per_trial=options.gpus_per_trial,
         slots_per_device=options.pack or 1,
     )
-    # Tune's own state, which nobody reads (see the module's text), goes with the run.
-    scratch_folder = tempfile.TemporaryDirectory(prefix="study-tune-", ignore_cleanup_errors=True)
-    with scratch_folder as scratch, Progress(searcher, console) as progress:
-        tuner = tune.Tuner(
+    with Progress(searcher, console) as progress:
+        interrupted = fit(
             trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=StudyScheduler(searcher),
-                num_samples=-1,  # the searcher says when it is done
-                reuse_actors=True,
-                time_budget_s=options.time_budget_s,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="run",
-                storage_path=scratch,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),
-                callbacks=[StudyCallback(searcher), runs, progress],
-                verbose=0,
-            ),
+            max_pending=searcher.max_concurrent,
+            search_alg=searcher,
+            scheduler=StudyScheduler(searcher),
+            num_samples=-1,  # the searcher says when it is done
+            time_budget_s=options.time_budget_s,
+            callbacks=[*callbacks, StudyCallback(searcher), progress],
         )
-        try:
-            tuner.fit()
-        except KeyboardInterrupt:
-            interrupted = True
     if all(cell.is_finished() for cell in searcher.cells):
         return "finished"
-    budget = options.time_budget_s
-    return "time_budget" if not interrupted and budget is not None and runs.elapsed_s >= budget else "interrupted"
+    return "interrupted" if interrupted else "unfinished"
 
 
 def _budget(corpus: Corpus, options: RunOptions, max_concurrent: int) -> dict[str, Any]:
     return {
-        "argv": " ".join(sys.argv),
+        "argv": command_line(),
         "corpus_sha256": corpus.sha256,
         "vocab_size": len(corpus.vocab),
         "num_train_tokens": len(corpus.train),
@@ -151,12 +143,6 @@ def _check_corpus(records: Records, corpus: Corpus) -> None:
                 f"study {records.study} was run on another {corpus.name}: its content was {row['corpus_sha256'][:12]}, "
                 f"now it is {corpus.sha256[:12]}; use another --storage"
             )
-
-
-def _journal(spec: StudySpec, storage: str) -> Path:
-    # A journal needs appending and locks, which an object store lacks. It may be lost: the records rebuild it.
-    folder = cache_directory() / "optuna" if is_remote(storage) else Path(storage) / "optuna"
-    return folder / f"{spec.name}.journal"
 
 
 def _pack(specs: Sequence[StudySpec], options: RunOptions, console: Console) -> int | None:

@@ -22,6 +22,7 @@ from study.records import default_storage
 from study.spec import StudySpec
 from study.subspace_grid import GridOptions, SubspaceGrid, run_grid
 from trainables.corpora import CorpusError, load_corpus
+from trainables.storage import StorageError
 
 EXIT_STATUS = {"finished": 0, "time_budget": 0, "refused": 1, "interrupted": 130}
 """Outcome of a command -> its exit status; 130 is what shells report for Ctrl-C."""
@@ -95,6 +96,12 @@ def _drive(driver: Callable[[Console], str], address: str | None, console: Conso
         return _drive_there(driver, address) if (address or "").startswith("ray://") else driver(console)
     except (CorpusError, StudyError) as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        return "refused"
+    except StorageError as error:
+        console.print(
+            f"error: {error}\nevery epoch on record is safe; once the storage is back, the same command goes on",
+            style="red", markup=False, soft_wrap=True,
+        )  # fmt: skip
         return "refused"
     except KeyboardInterrupt:
         return "interrupted"

@@ -3,13 +3,20 @@
 The ledger alone writes the ``trials`` and ``epochs`` tables, and a study that starts again reads its ledger back from
 them. Reports may come twice (Ray restarts a lost trial from its last checkpoint, which reports again): an epoch that
 is on record is never recorded again.
+
+The driver waits for the storage twice in a trial's life: when it starts and when it ends. What happens in between is
+written behind its back, in order: until a trial has ended, its last checkpoint carries the rows of all its epochs, and
+whoever takes over gets those that are not on record from there.
+
+A driver asks for many of the sums below at every step: they are kept, not counted.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +61,7 @@ class TrialState:
     running: bool = False
     """Whether a live actor is working on it in this run."""
     rows: list[dict[str, Any]] = field(default_factory=list)
-    """The epochs that this attempt has recorded, as written."""
+    """The epochs that this attempt has recorded, as written; gone once the trial has ended."""
 
     @property
     def ended(self) -> bool:
@@ -94,6 +101,17 @@ class Ledger:
         self.records = Records(storage, spec.cell, spec.name)
         self._git_commit = git_commit
         self.trials: dict[str, TrialState] = {}
+        self.running: dict[str, TrialState] = {}
+        """Trials that a live actor works on in this run, by name."""
+        self.waiting: dict[str, TrialState] = {}
+        """Trials that were interrupted and that nobody works on."""
+        self.num_epochs = 0
+        """Epochs on record, of all trials."""
+        self.best_valid_ppl = math.inf
+        """Of all trials; infinite before the first epoch."""
+        self._blocks: dict[str, list[TrialState]] = {}
+        self._statuses: Counter[str] = Counter()
+        self._best: TrialState | None = None
         for row in sorted(self.records.read("trials"), key=lambda r: (r["started_at"], r["trial_id"])):
             self.trials[row["trial_id"]] = self._from_record(row)
         # The epochs' files may be ahead of the trial's row, whose writer died in between.
@@ -105,18 +123,55 @@ class Ledger:
                 trial.valid_ppl[row["epoch"]] = row["valid_ppl"]
                 if not trial.ended:
                     trial.device_s += row["epoch_s"] or 0.0
+        for trial in self.trials.values():
+            self._count(trial)
+            self.num_epochs += trial.num_epochs
+            self.best_valid_ppl = min(self.best_valid_ppl, trial.best_valid_ppl or math.inf)
 
     def in_block(self, *blocks: str) -> list[TrialState]:
         """The trials of the given blocks, in the order in which they were first started."""
+        if len(blocks) == 1:
+            return list(self._blocks.get(blocks[0], ()))
         return [trial for trial in self.trials.values() if trial.block in blocks]
 
+    def num_in_block(self, *blocks: str) -> int:
+        """How many trials of the given blocks have been started."""
+        return sum(len(self._blocks.get(block, ())) for block in blocks)
+
+    def num_of_status(self, status: str) -> int:
+        """How many trials stand so; those that are running stand as interrupted."""
+        return self._statuses[status]
+
+    @property
+    def num_ended(self) -> int:
+        """Trials for which nothing is left to do."""
+        return len(self.trials) - self._statuses["interrupted"]
+
+    def is_open(self, *blocks: str) -> bool:
+        """Whether a trial of the given blocks has not ended."""
+        return any(t.block in blocks for trials in (self.running, self.waiting) for t in trials.values())
+
     def start(self, trial: TrialState) -> None:
-        """Puts a new attempt of a trial on record, before any work is done for it."""
-        self.trials[trial.trial_id] = trial
+        """Puts a new attempt of a trial on record, before any work is done for it.
+
+        Whoever takes over without that record would give the name to another trial, which would find a checkpoint
+        that is not its own.
+        """
+        if trial.trial_id not in self.trials:
+            self.trials[trial.trial_id] = trial
+            self._count(trial)
         trial.attempt += 1
-        trial.status, trial.running, trial.rows = "interrupted", True, []
+        trial.running, trial.rows = True, []
         trial.started_at = trial.started_at or _now()
+        self.waiting.pop(trial.trial_id)
+        self.running[trial.trial_id] = trial
         self._write_trial(trial)
+
+    def release(self, trial: TrialState) -> None:
+        """Nobody works on the trial any more; it goes on later."""
+        if not trial.ended and trial.running:
+            trial.running = False
+            self.waiting[trial.trial_id] = self.running.pop(trial.trial_id)
 
     def record_epoch(self, trial: TrialState, result: Mapping[str, Any]) -> bool:
         """Records a finished epoch; False if it is on record already, and nothing is done."""
@@ -127,36 +182,70 @@ class Ledger:
         if epoch in trial.valid_ppl:
             return False
         row = {name: result.get(name) for name in _EPOCH_COLUMNS}
-        row |= {"study": self.spec.name, "trial_id": trial.trial_id, "attempt": trial.attempt, "block": trial.block}
-        self.records.write("epochs", trial.trial_id, trial.attempt, [*trial.rows, row])
+        row |= {"study": self.records.study, "trial_id": trial.trial_id, "attempt": trial.attempt, "block": trial.block}
+        self.records.write_behind("epochs", trial.trial_id, trial.attempt, [*trial.rows, row])
         trial.rows.append(row)
         trial.valid_ppl[epoch] = result["valid_ppl"]
         trial.device_s += result.get("epoch_s") or 0.0
+        self.num_epochs += 1
+        self.best_valid_ppl = min(self.best_valid_ppl, result["valid_ppl"])
         return True
 
     def note_stop(self, trial: TrialState, epoch: int) -> None:
-        """Puts ASHA's word on record before anything follows from it: it would not be the same the next time."""
+        """Puts ASHA's word on record before anything follows from it: it would not be the same the next time.
+
+        What follows is the epoch's row, which is written after it, and the trial's end, which waits for both. Without
+        either on record the epoch is reported again, and ASHA asked again.
+        """
         if trial.would_stop_epoch is None:
             trial.would_stop_epoch = epoch
-            self._write_trial(trial)
+            self.records.write_behind("trials", trial.trial_id, trial.attempt, [self._row(trial)])
 
     def end(self, trial: TrialState, status: str, *, stopped_by: str, error: str | None = None) -> None:
-        """Puts the end of a trial on record; a trial that has ended stays as it is."""
+        """Puts the end of a trial on record, after all its epochs; a trial that has ended stays as it is."""
         if trial.ended:
             return
+        self._statuses.subtract([trial.status])
         trial.status, trial.stopped_by, trial.error = status, stopped_by, error
+        self._statuses.update([trial.status])
         trial.ended_at, trial.running = _now(), False
+        self.running.pop(trial.trial_id, None)
+        self.waiting.pop(trial.trial_id, None)
+        self._consider(trial)
         self._write_trial(trial)
+        trial.rows = []
+
+    def after_end(self, trial: TrialState, what: str, work: Callable[[], None]) -> None:
+        """Does work on the storage that rests on the trial's end, without waiting for it.
+
+        Raises:
+            StorageError: if the storage has refused something before.
+        """
+        assert trial.ended
+        self.records.do_behind(trial.trial_id, what, work)
 
     def best_of_search(self) -> TrialState | None:
         """The search trial that confirmation repeats: the lowest validation perplexity among those trained in full."""
-        complete = [t for t in self.in_block(*SEARCH_BLOCKS) if t.status == "complete"]
-        return min(complete, key=lambda t: (t.best_valid_ppl, t.trial_id), default=None)
+        return self._best
+
+    def _count(self, trial: TrialState) -> None:
+        self._blocks.setdefault(trial.block, []).append(trial)
+        self._statuses.update([trial.status])
+        if not trial.ended:
+            self.waiting[trial.trial_id] = trial
+        self._consider(trial)
+
+    def _consider(self, trial: TrialState) -> None:
+        if trial.status == "complete" and trial.block in SEARCH_BLOCKS:
+            self._best = min(filter(None, (self._best, trial)), key=lambda t: (t.best_valid_ppl, t.trial_id))
 
     def _write_trial(self, trial: TrialState) -> None:
+        self.records.write("trials", trial.trial_id, trial.attempt, [self._row(trial)])
+
+    def _row(self, trial: TrialState) -> dict[str, Any]:
         config = {name: getattr(trial.config, name) for name in _CONFIG_COLUMNS}
-        row = config | {
-            "study": self.spec.name,
+        return config | {
+            "study": self.records.study,
             "trial_id": trial.trial_id,
             "attempt": trial.attempt,
             "block": trial.block,
@@ -181,7 +270,6 @@ class Ledger:
             "started_at": trial.started_at,
             "ended_at": trial.ended_at,
         }
-        self.records.write("trials", trial.trial_id, trial.attempt, [row])
 
     def _from_record(self, row: Mapping[str, Any]) -> TrialState:
         cell = self.spec.cell

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections import Counter
 from typing import Any
 
 from ray import tune
@@ -25,7 +25,8 @@ class Progress(tune.Callback):
         self._started = self._last_line = time.monotonic()
         self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
         self._last_draw = 0.0
-        self._epochs_before = {id(cell): _epochs(cell) for cell in searcher.cells}
+        self._epochs_before = {id(cell): cell.ledger.num_epochs for cell in searcher.cells}
+        self._expected_epochs = {id(cell): sum(cell.spec.expected_epochs.values()) for cell in searcher.cells}
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -60,21 +61,18 @@ class Progress(tune.Callback):
         return table
 
     def _state(self, cell: CellSearch) -> dict[str, str]:
-        trials = cell.ledger.trials.values()
-        count = Counter("running" if trial.running else trial.status for trial in trials)
-        rates = [trial.rows[-1]["tokens_per_s"] for trial in trials if trial.running and trial.rows]
-        best = min((t.best_valid_ppl for t in trials if t.best_valid_ppl is not None), default=None)
-        ended = sum(trial.ended for trial in trials)
+        ledger = cell.ledger
+        rates = [trial.rows[-1]["tokens_per_s"] for trial in ledger.running.values() if trial.rows]
         # One trial set fewer is confirmed if the paper's recipe turns out to be the best.
-        planned = ended if cell.is_finished() else sum(cell.spec.num_trials.values())
+        planned = ledger.num_ended if cell.is_finished() else sum(cell.spec.num_trials.values())
         return {
             "variant": cell.spec.cell.variant,  # size and corpus are those of the plan above
-            "ended": f"{ended}/{planned}",
-            "running": str(count["running"]),
-            "pruned": str(count["pruned"]),
-            "failed": str(count["failed"]),
-            "epochs": str(_epochs(cell)),
-            "best valid": "-" if best is None else f"{best:.2f}",
+            "ended": f"{ledger.num_ended}/{planned}",
+            "running": str(cell.num_running),
+            "pruned": str(ledger.num_of_status("pruned")),
+            "failed": str(ledger.num_of_status("failed")),
+            "epochs": str(ledger.num_epochs),
+            "best valid": "-" if math.isinf(ledger.best_valid_ppl) else f"{ledger.best_valid_ppl:.2f}",
             "tokens/s": f"{sum(rates):,.0f}" if rates else "-",
             "left": self._time_left(cell),
         }
@@ -83,11 +81,11 @@ class Progress(tune.Callback):
         """From the epochs of this run so far and those that the budget still expects."""
         if cell.is_finished():
             return "0"
-        done = _epochs(cell)
+        done = cell.ledger.num_epochs
         fresh = done - self._epochs_before[id(cell)]
         if not fresh:
             return "-"
-        left = max(1.0, sum(cell.spec.expected_epochs.values()) - done)
+        left = max(1.0, self._expected_epochs[id(cell)] - done)
         return duration((time.monotonic() - self._started) / fresh * left)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -101,7 +99,3 @@ def duration(seconds: float) -> str:
             value = seconds / unit
             return f"{value:.1f} {name}" if value < 10 and unit > 60 else f"{value:.0f} {name}"
     return f"{seconds / 86400:.0f} days"
-
-
-def _epochs(cell: CellSearch) -> int:
-    return sum(trial.num_epochs for trial in cell.ledger.trials.values())

@@ -1,17 +1,19 @@
-"""What every driver needs around its work: Ray, quiet, for as long as it runs, and its study to itself."""
+"""What every driver needs around its work: Ray, quiet, for as long as it runs, and Tune without its own files."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TextIO
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import ray
+from ray import tune
+
+from trainables.storage import StorageError
 
 # Tune's loggers write five files a trial and its snapshots grow with every trial: the records replace both.
 _TUNE_ENVIRONMENT = {
@@ -28,36 +30,6 @@ _TUNE_ENVIRONMENT = {
 
 class StudyError(Exception):
     """A study cannot run; the message says why and what to do."""
-
-
-@contextlib.contextmanager
-def only_driver(study: str, path: Path) -> Iterator[None]:
-    """Keeps a second driver on this machine away from a study: a record has one writer.
-
-    The lock dies with its process, however that ends.
-
-    Args:
-        study: its name.
-        path: of the lock's file.
-
-    Raises:
-        StudyError: if another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file: TextIO
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise StudyError(
-                f"study {study} is being run by process {file.read().strip() or 'unknown'} on this machine; "
-                "wait for it, or stop it first"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 @contextlib.contextmanager
@@ -78,7 +50,8 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     try:
         # Without an address Ray joins the cluster that this machine is a node of, or starts on this machine alone.
         # (Its "auto" would also join whatever private Ray another study has started here.)
-        ray.init(address=address, include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR)
+        # No dashboard of our own: `study.status` says more about a study, and it would be one more open port.
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
         raise StudyError(f"no Ray cluster answers at {address!r}: {error}") from None
     # Tune ends a run in order at SIGINT; a machine that is being taken away sends SIGTERM.
@@ -88,3 +61,60 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before)
         ray.shutdown()
+
+
+def fit(
+    trainable: Any,
+    *,
+    callbacks: Sequence[tune.Callback],
+    max_failures: int = 0,
+    max_pending: int | None = None,
+    **tune_config: Any,
+) -> bool:
+    """Runs Tune quietly and without a trace: the studies' records are their state, nothing of Tune's is kept.
+
+    Args:
+        trainable: with its resources.
+        callbacks: hear every result.
+        max_failures: times that Tune itself starts a lost trial again.
+        max_pending: trials that may wait for a place at a time; None for Tune's own. With a searcher that is 1, and a
+            cluster that grows with what waits would grow by one machine at a time.
+        **tune_config: fields of ``tune.TuneConfig``, and ``param_space``.
+
+    Returns:
+        Whether Ctrl-C has ended it.
+    """
+    param_space = tune_config.pop("param_space", None)
+    if max_pending is not None:
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max_pending)
+    with tempfile.TemporaryDirectory(prefix="study-tune-", ignore_cleanup_errors=True) as scratch:
+        tuner = tune.Tuner(
+            trainable,
+            param_space=param_space,
+            tune_config=tune.TuneConfig(
+                reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id, **tune_config
+            ),
+            run_config=tune.RunConfig(
+                name="run",
+                storage_path=scratch,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=max_failures),
+                callbacks=list(callbacks),
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            return True
+        except tune.TuneError as error:
+            # Tune puts what a callback raises into a text of its own; what the study has raised is told as it is.
+            raise next((e for e in _behind(error) if isinstance(e, (StudyError, StorageError))), error) from None
+    return False
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it was raised for or while they were handled."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -25,13 +25,18 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from study.schemas import BLOCKS, EPOCHS, HIVE_KEYS, RUNS, SCHEMAS, STATUSES, SUBSPACE, TRIALS
+from study.write_behind import WriteBehind
 from trainables.storage import StorageError, default_storage, delete, is_remote, open_storage, write_bytes
 
 __all__ = [
     "BLOCKS",
     "EPOCHS",
+    "HIVE_KEYS",
     "RUNS",
+    "SCHEMAS",
     "STATUSES",
+    "SUBSPACE",
     "TRIALS",
     "Cell",
     "Records",
@@ -41,96 +46,6 @@ __all__ = [
     "read_table",
 ]
 
-_S, _I32, _I64, _F, _B = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
-_TIME = pa.timestamp("ms", tz="UTC")
-
-EPOCHS = pa.schema(
-    [
-        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("epoch", _I32), ("block", _S),
-        ("train_loss", _F), ("train_total_loss", _F), ("valid_ppl", _F), ("best_valid_ppl", _F),
-        ("lr", _F), ("grad_norm", _F), ("tokens_per_s", _F), ("epoch_s", _F), ("peak_memory_bytes", _I64),
-        ("subspace_distance", _F),
-    ]
-)  # fmt: skip
-"""A row per finished epoch. Losses in nats per token (``train_loss`` is the cross-entropy alone), times in seconds."""
-
-TRIALS = pa.schema(
-    [
-        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("block", _S), ("origin", _S), ("audit", _B),
-        ("optuna_number", _I32),
-        ("seed", _I64), ("max_epochs", _I32), ("drop_prob", _F), ("input_dropout", _B), ("lr", _F), ("lr_decay", _F),
-        ("lr_decay_start_epoch", _I32), ("max_grad_norm", _F), ("init_range", _F), ("gamma", _F), ("tau", _F),
-        ("alpha", _F), ("target_gradient", _S), ("second_session_epoch", _I32), ("batch_size", _I32), ("bptt", _I32),
-        ("status", _S), ("stopped_by", _S), ("would_stop_epoch", _I32), ("num_epochs", _I32), ("best_epoch", _I32),
-        ("best_valid_ppl", _F), ("final_valid_ppl", _F), ("single_stream_valid_ppl", _F), ("test_ppl", _F),
-        ("num_params", _I64), ("device_s", _F), ("error", _S), ("precision", _S), ("git_commit", _S),
-        ("started_at", _TIME), ("ended_at", _TIME),
-    ]
-)  # fmt: skip
-"""A row per trial. ``status`` is complete, pruned, failed or interrupted; a trial that has started and not ended
-stands as interrupted, so that a driver that dies leaves the truth behind."""
-
-RUNS = pa.schema(
-    [
-        ("study", _S), ("run", _I32), ("started_at", _TIME), ("heartbeat_at", _TIME), ("ended_at", _TIME),
-        ("outcome", _S), ("argv", _S), ("git_commit", _S), ("git_dirty", _B),
-        ("python", _S), ("torch", _S), ("ray", _S), ("optuna", _S), ("pyarrow", _S), ("platform", _S),
-        ("cpu_model", _S), ("num_cpus", _I32), ("num_gpus", _I32), ("gpu_model", _S), ("memory_bytes", _I64),
-        ("search_seed", _I64), ("space_hash", _S), ("corpus_sha256", _S), ("vocab_size", _I32),
-        ("num_train_tokens", _I64), ("num_valid_tokens", _I64), ("num_test_tokens", _I64),
-        ("num_samples", _I32), ("max_epochs", _I32), ("num_seeds", _I32), ("grace_period", _I32),
-        ("reduction_factor", _I32), ("max_concurrent", _I32), ("time_budget_s", _F),
-        ("hidden_size", _I32), ("num_params", _I64),
-    ]
-)  # fmt: skip
-"""A row per start of a driver: where the numbers come from, and the budget they were given."""
-
-SUBSPACE = pa.schema(
-    [
-        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("epoch", _I32), ("num_epochs", _I32), ("status", _S),
-        ("beta", _F), ("tau", _F), ("seed", _I64), ("target_gradient", _S),
-        ("hidden_size", _I32), ("vocab_size", _I32), ("num_tokens", _I64), ("first_token", _I64),
-        ("batch_size", _I32), ("bptt", _I32), ("lr", _F), ("max_grad_norm", _F), ("init_range", _F),
-        ("optimizer", _S), ("vocabulary", _S), ("layer_lr_share", _F), ("embedding_lr_share", _F),
-        ("train_loss", _F), ("augmented_loss", _F), ("subspace_distance", _F), ("grad_norm", _F), ("epoch_s", _F),
-        ("git_commit", _S), ("torch", _S), ("cpu_model", _S), ("gpu_model", _S), ("corpus_sha256", _S),
-        ("recorded_at", _TIME),
-    ]
-)  # fmt: skip
-"""A row per finished epoch of section 6.2's experiment. ``augmented_loss`` is J_aug alone, in nats per token."""
-
-PREDICTIONS = pa.schema(
-    [
-        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("seed", _I64), ("epoch", _I32), ("phrase", _S),
-        ("next_word", _S), ("next_word_probability", _F), ("next_word_rank", _I32),
-        ("rank", _I32), ("word", _S), ("probability", _F),
-        ("git_commit", _S), ("corpus_sha256", _S), ("recorded_at", _TIME),
-    ]
-)  # fmt: skip
-"""A row per phrase and rank (from 1): the words that a trial's best weights hold most probable next (Table 4)."""
-
-WORD_MASS = pa.schema(
-    [
-        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("seed", _I64), ("epoch", _I32), ("split", _S),
-        ("word", _S), ("frequency_rank", _I32), ("num_train", _I64), ("num_split", _I64), ("num_positions", _I64),
-        ("mean_probability", _F), ("mean_probability_elsewhere", _F),
-        ("git_commit", _S), ("corpus_sha256", _S), ("recorded_at", _TIME),
-    ]
-)  # fmt: skip
-"""A row per frequent word: the mean probability that a trial's best weights give it over a whole split, and over the
-positions where it is not the target (section 6.4). ``frequency_rank`` counts from 1 in the training split."""
-
-SCHEMAS: Mapping[str, pa.Schema] = {
-    "epochs": EPOCHS,
-    "trials": TRIALS,
-    "runs": RUNS,
-    "subspace": SUBSPACE,
-    "predictions": PREDICTIONS,
-    "word_mass": WORD_MASS,
-}
-HIVE_KEYS = pa.schema([("corpus", _S), ("size", _S), ("variant", _S)])
-STATUSES = ("complete", "pruned", "failed", "interrupted")
-BLOCKS = ("default", "random", "tpe", "confirm")
 _READ_TRIES = 5
 _READERS = 16  # requests to an object store at a time
 _FILE_NAME = re.compile(r"(?P<name>.+)\.a(?P<attempt>\d+)\.parquet")
@@ -156,6 +71,7 @@ class Records:
     def __init__(self, storage: str, cell: Cell, study: str) -> None:
         self.storage, self.cell, self.study = storage, cell, study
         self._fs, self._root = open_storage(storage)
+        self._behind = WriteBehind()
 
     def folder(self, table: str) -> str:
         """Where the files of one table of this study are."""
@@ -165,15 +81,57 @@ class Records:
     def write(self, table: str, name: str, attempt: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Writes the file of ``name`` and ``attempt`` whole; for ``trials``, then drops its earlier attempts.
 
+        What was to be written of that name before is in the storage first.
+
         Raises:
             KeyError: if a row has a column that the table lacks.
             StorageError: if the storage refuses.
         """
+        rows = _checked(table, rows)
+        self._behind.flush(name)
+        self._write(table, name, attempt, rows)
+
+    def write_behind(self, table: str, name: str, attempt: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Does the same soon, without waiting for it: after all else of that name, and before what comes later.
+
+        Raises:
+            KeyError: if a row has a column that the table lacks.
+            StorageError: if the storage has refused something before.
+        """
+        rows = _checked(table, rows)
+        path = self._path(table, name, attempt)
+        self._behind.submit(name, path, lambda: self._write(table, name, attempt, rows))
+
+    def do_behind(self, name: str, what: str, work: Callable[[], None]) -> None:
+        """Does other work on the storage once all that was to be written of ``name`` is there.
+
+        Raises:
+            StorageError: if the storage has refused something before.
+        """
+        self._behind.submit(name, what, work)
+
+    def flush(self, name: str | None = None) -> None:
+        """Waits until all that was to be written, or all of one name, is in the storage.
+
+        Raises:
+            StorageError: if the storage has refused something.
+        """
+        self._behind.flush(name)
+
+    def check(self) -> None:
+        """Waits for nothing.
+
+        Raises:
+            StorageError: if the storage has refused something.
+        """
+        self._behind.check()
+
+    def abandon(self) -> None:
+        """Writes nothing more, not even what still waits: for a driver whose study is another's now."""
+        self._behind.abandon()
+
+    def _write(self, table: str, name: str, attempt: int, rows: list[dict[str, Any]]) -> None:
         schema = SCHEMAS[table]
-        rows = [dict(row) for row in rows]
-        for row in rows:
-            if unknown := set(row) - set(schema.names):
-                raise KeyError(f"table {table} has no column {', '.join(sorted(unknown))}")
         sink = pa.BufferOutputStream()
         # Compressing a few kilobytes saves next to nothing, and to read them back takes twice the time.
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="none")
@@ -184,6 +142,7 @@ class Records:
 
     def attempts(self, table: str) -> dict[str, int]:
         """The last attempt of each name that has a file."""
+        self.flush()
         selector = pafs.FileSelector(self.folder(table), allow_not_found=True)
         found: dict[str, int] = {}
         for info in self._fs.get_file_info(selector):
@@ -193,6 +152,7 @@ class Records:
 
     def read(self, table: str) -> list[dict[str, Any]]:
         """The rows of one table of this study, a trial's latest attempt alone for ``trials``."""
+        self.flush()
         rows = _read(self._fs, self.folder(table), SCHEMAS[table], keys=False).to_pylist()
         if table == "trials":
             latest: dict[str, dict[str, Any]] = {}
@@ -203,6 +163,15 @@ class Records:
 
     def _path(self, table: str, name: str, attempt: int) -> str:
         return posixpath.join(self.folder(table), f"{name}.a{attempt}.parquet")
+
+
+def _checked(table: str, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A copy of the rows, whose writer may go on with its own."""
+    copies = [dict(row) for row in rows]
+    for row in copies:
+        if unknown := row.keys() - SCHEMAS[table].names:
+            raise KeyError(f"table {table} has no column {', '.join(sorted(unknown))}")
+    return copies
 
 
 def read_table(storage: str, table: str) -> pa.Table:

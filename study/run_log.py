@@ -31,18 +31,24 @@ class RunLog(tune.Callback):
         return time.monotonic() - self._begun
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Shows that the driver lives."""
+        """Shows that the driver lives.
+
+        Raises:
+            StorageError: if the storage has refused what was written behind the driver's back.
+        """
+        for cell in self._cells:
+            cell.ledger.records.check()
         if time.monotonic() - self._last_beat >= _HEARTBEAT_S:
             self.write("running")
 
     def write(self, outcome: str, *, ended: bool = False) -> None:
-        """Puts the state of the run on record."""
+        """Puts the state of the run on record; its end, after all else."""
         self._last_beat = time.monotonic()
         now = dt.datetime.now(dt.UTC)
         for cell, number in zip(self._cells, self._numbers, strict=True):
             spec = cell.spec
             row = self._columns | {
-                "study": spec.name,
+                "study": cell.ledger.records.study,
                 "run": number,
                 "started_at": self._started,
                 "heartbeat_at": now,
@@ -58,7 +64,11 @@ class RunLog(tune.Callback):
                 "hidden_size": spec.paper.hidden_size,
                 "num_params": spec.paper.num_params,
             }
-            cell.ledger.records.write("runs", "run", number, [row])
+            if ended:
+                cell.ledger.records.flush()
+                cell.ledger.records.write("runs", "run", number, [row])
+            else:
+                cell.ledger.records.write_behind("runs", "run", number, [row])
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

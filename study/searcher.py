@@ -18,6 +18,11 @@ from ray.tune.search import Searcher
 
 from study.cell_search import CellSearch
 from study.ledger import TrialState
+from study.trial_error import trial_error
+from trainables.storage import StorageError
+
+_MOST_ERRORS = 3  # in a row, without an epoch between them
+_MOST_LOSSES = 10  # spot machines come and go, but a trial that kills its process every time must end
 
 
 class StudySearcher(Searcher):
@@ -31,6 +36,8 @@ class StudySearcher(Searcher):
         super().__init__(metric="best_valid_ppl", mode="min")
         self.cells, self.max_concurrent = list(cells), max_concurrent
         self.by_tune_id: dict[str, tuple[CellSearch, TrialState]] = {}
+        self.order: dict[str, int] = {}
+        """Tune's name of a trial -> how many were handed out before."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial's job; None if nothing can start now, FINISHED if nothing is left."""
@@ -39,6 +46,7 @@ class StudySearcher(Searcher):
         for cell in sorted(self.cells, key=lambda cell: cell.num_served):
             if trial := cell.next_trial():
                 self.by_tune_id[trial_id] = (cell, trial)
+                self.order[trial_id] = len(self.order)
                 return cell.job(trial).to_dict()
         return Searcher.FINISHED if all(cell.is_finished() for cell in self.cells) else None
 
@@ -74,10 +82,9 @@ class StudyScheduler(TrialScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
         """The first trial that waits for resources."""
-        for trial in tune_controller.get_trials():
-            if trial.status == TuneTrial.PENDING:
-                return trial
-        return None
+        # Not of all trials: most have ended, and Tune asks at every step.
+        pending = [t for t in tune_controller.get_live_trials() if t.status == TuneTrial.PENDING]
+        return min(pending, key=lambda trial: self._searcher.order[trial.trial_id], default=None)
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         """Nothing to do."""
@@ -104,6 +111,8 @@ class StudyCallback(tune.Callback):
 
     def __init__(self, searcher: StudySearcher) -> None:
         self._searcher = searcher
+        self._tries: dict[str, tuple[int, int]] = {}
+        """Trial -> epochs when it was last lost, and how often with no epoch more."""
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
@@ -119,10 +128,22 @@ class StudyCallback(tune.Callback):
         cell.end(state, failure=(trial.last_result or {}).get("failure"))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Ends the trial as failed, once Tune has given up starting it again."""
+        """Hands a lost trial out again; ends one as failed that comes to nothing again and again.
+
+        Raises:
+            StorageError: if the storage stays away from the trial: that is no fault of the trial's.
+        """
         cell, state = self._searcher.by_tune_id[trial.trial_id]
-        error = trial.get_pickled_error() or trial.get_error()
-        cell.end(state, error=str(error).strip().splitlines()[-1] if error else "unknown error")
+        error = trial_error(trial)
+        if error.storage:
+            raise StorageError(error.text)
+        before, tries = self._tries.get(state.trial_id, (-1, 0))
+        tries = tries + 1 if before == state.num_epochs else 1
+        self._tries[state.trial_id] = (state.num_epochs, tries)
+        if tries >= (_MOST_LOSSES if error.lost else _MOST_ERRORS):
+            cell.end(state, error=error.text)
+        else:  # from its last checkpoint, by the next actor that is free
+            cell.end(state)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

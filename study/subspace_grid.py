@@ -10,28 +10,28 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from rich.console import Console
 
+from study.lease import LeaseCheck, holding
 from study.progress import duration
-from study.ray_session import StudyError, only_driver, ray_session
-from study.records import is_remote
+from study.ray_session import StudyError, fit, ray_session
 from study.subspace_ledger import CELL, GridLedger
-from trainables.corpora import Corpus, cache_directory, load_corpus
+from study.trial_error import trial_error
+from trainables.corpora import Corpus, load_corpus
 from trainables.recipes import FIGURE1
+from trainables.storage import StorageError
 from trainables.subspace_config import SubspaceConfig
 from trainables.subspace_trainable import SubspaceTrainable
 from trainables.subspace_training import measure_epoch_s
 
-_MAX_FAILURES = 3  # times that Ray starts a lost run again; the next start of the grid starts it again anyway
+_MAX_FAILURES = 10  # times that Ray starts a lost run again; the next start of the grid starts it again anyway
 _LINE_EVERY_S = 60.0
 
 
@@ -165,42 +165,25 @@ def run_grid(grid: SubspaceGrid, options: GridOptions, console: Console, *, corp
     """
     corpus = corpus or load_corpus(CELL.corpus)
     begun = time.monotonic()
-    lock = (cache_directory() if is_remote(options.storage) else Path(options.storage)) / "locks" / f"{grid.name}.lock"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(only_driver(grid.name, lock))
+        leases = stack.enter_context(holding([grid.name], options.storage, tell=console.print))
         ledger = GridLedger(grid.name, grid.runs(), options.storage, corpus=corpus)
         jobs = ledger.jobs()
         if not jobs:
             return "finished"
         stack.enter_context(ray_session(options.address))
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="figure1-", ignore_cleanup_errors=True))
         trainable = tune.with_resources(
             tune.with_parameters(SubspaceTrainable, train=corpus.train),
             {"cpu": options.cpus_per_trial, "gpu": options.gpus_per_trial},
         )
-        tuner = tune.Tuner(
+        interrupted = fit(
             trainable,
             param_space={"job": tune.grid_search([job.to_dict() for job in jobs])},
-            tune_config=tune.TuneConfig(
-                max_concurrent_trials=options.max_concurrent,
-                reuse_actors=True,
-                time_budget_s=options.time_budget_s,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="run",
-                storage_path=scratch,  # Tune's own state, which nobody reads: the records are the state
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),
-                callbacks=[recorder := _Recorder(ledger, console)],
-                verbose=0,
-            ),
+            max_concurrent_trials=options.max_concurrent,
+            time_budget_s=options.time_budget_s,
+            max_failures=_MAX_FAILURES,
+            callbacks=[LeaseCheck(leases), recorder := _Recorder(ledger, console)],
         )
-        interrupted = False
-        try:
-            tuner.fit()
-        except KeyboardInterrupt:
-            interrupted = True
     if not ledger.jobs():
         return "finished"
     if recorder.errors:
@@ -241,10 +224,15 @@ class _Recorder(tune.Callback):
             self._console.print(f"{name}: {what}; {ended}/{len(self._ledger.runs)} runs", markup=False, soft_wrap=True)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Keeps the reason, once Tune has given up starting the run again."""
-        error = trial.get_pickled_error() or trial.get_error()
-        lines = str(error).strip().splitlines() if error else []
-        self.errors[trial.config["job"]["trial_id"]] = lines[-1] if lines else "unknown error"
+        """Keeps the reason, once Tune has given up starting the run again.
+
+        Raises:
+            StorageError: if the storage stays away from the run.
+        """
+        error = trial_error(trial)
+        if error.storage:
+            raise StorageError(error.text)
+        self.errors[trial.config["job"]["trial_id"]] = error.text
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its parts for a restore of its own, which is never used

@@ -26,20 +26,30 @@ class Machine:
         self.folder = Path(tempfile.mkdtemp(prefix="vdm", dir="/tmp"))
         self.log = self.folder / "output.txt"
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Starts ``python -m ...`` with its output going to ``log``."""
-        environment = os.environ | {
-            _MARK: self.mark,
-            "RAY_TMPDIR": str(self.folder),
-            "TMPDIR": str(self.folder),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONUNBUFFERED": "1",
-        }
+    def start(self, *command: str, log: Path | None = None, **variables: str) -> subprocess.Popen[bytes]:
+        """Starts ``python -m ...`` with its output going to a file, ``self.log`` unless told otherwise.
+
+        Args:
+            command: what follows ``-m``.
+            log: the file.
+            variables: of its environment.
+        """
+        environment = (
+            os.environ
+            | variables
+            | {
+                _MARK: self.mark,
+                "RAY_TMPDIR": str(self.folder),
+                "TMPDIR": str(self.folder),
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "OMP_NUM_THREADS": "1",
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
         environment.pop("RAY_ADDRESS", None)
-        with self.log.open("ab") as log:
+        with (log or self.log).open("ab") as file:
             return subprocess.Popen(
-                [sys.executable, "-m", *command], env=environment, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-m", *command], env=environment, stdout=file, stderr=file, start_new_session=True
             )
 
     def run(self, *command: str, timeout: float) -> str:

@@ -103,7 +103,7 @@ def test_a_study_killed_again_and_again_ends_like_one_that_was_not(
 
     def worker(here: Machine, process) -> None:
         before = num_epochs(storage)
-        here.kill(containing="VDLSTMTrainable")
+        assert here.kill(containing="ray::ResourceTrainable")  # what Tune calls a trial's process
         wait_until(lambda: num_epochs(storage) > before, seconds=120, what="epoch after a worker's death", log=here.log)
         assert process.poll() is None  # Ray starts the trial again; nobody has to
         here.kill()

@@ -21,6 +21,7 @@ ENTRY_POINTS = {
     "study.reproduce",
     "study.status",
     "study.benchmark",
+    "study.driver_benchmark",
     "analysis.report",
     "trainables.benchmark",
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from trainables.storage import delete, open_storage, read_bytes, write_bytes
+from trainables.storage import delete, open_storage, read_bytes, sweep, write_bytes
 
 
 class CheckpointError(Exception):
@@ -26,6 +26,10 @@ class CheckpointFolder:
     def __init__(self, storage: str, study: str, trial_id: str) -> None:
         self._fs, root = open_storage(storage)
         self._path = posixpath.join(root, "checkpoints", study, trial_id)
+
+    def sweep(self) -> None:
+        """Deletes what an attempt that was killed while it was writing has left."""
+        sweep(self._fs, self._path)
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Writes ``<name>.pt`` whole, replacing the one before."""

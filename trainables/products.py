@@ -71,7 +71,8 @@ def _one_by_one(a: Tensor) -> bool:
 
 def _uses_onednn(x: Tensor) -> bool:
     """Whether a product of (1, n, k) or (n, k) goes to oneDNN."""
-    single = x.dim() == 2 or x.shape[0] == 1
+    # oneDNN has no product over nothing, which is what a mask that drops every unit leaves.
+    single = (x.dim() == 2 or x.shape[0] == 1) and x.numel() > 0
     return HAS_ONEDNN_LINEAR and single and x.dtype == torch.float32 and x.device.type == "cpu"
 
 

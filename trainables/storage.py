@@ -1,20 +1,51 @@
 """Files in a storage: a local folder or an ``s3://bucket/prefix`` URI, through ``pyarrow.fs`` alike.
 
 Whatever is written here is written whole or not at all: a local file under a temporary name, synced and renamed; an
-object by one upload. Nobody ever reads half of it.
+object by one PUT or, if it is large, under a temporary name and copied. Nobody ever reads half of it.
+
+A storage that stays away for a while (a full disk, a store that asks to slow down, a lost connection) is waited for,
+``$STUDY_STORAGE_PATIENCE_S`` seconds at most; one that says no (no such bucket, access denied) is not.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
+import random
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+
+T = TypeVar("T")
+
+PATIENCE = "STUDY_STORAGE_PATIENCE_S"
+"""Environment variable: seconds for which an operation is tried again while the storage stays away."""
+PATIENCE_S = 300.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
+_ONE_PUT_BYTES = 4 << 20  # pyarrow holds back as much and sends it as one object; beyond, it begins a multipart upload
+_LOCAL_PASSING = {
+    getattr(errno, name)
+    for name in (
+        "ENOSPC", "EDQUOT", "EIO", "EAGAIN", "EINTR", "EBUSY", "ENFILE", "EMFILE", "ENOMEM", "ESTALE", "ETIMEDOUT",
+        "ENOTCONN", "ESHUTDOWN", "ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ECONNREFUSED", "ECONNRESET",
+    )
+    if hasattr(errno, name)
+}  # fmt: skip
+_REMOTE_FINAL = (
+    "NO_SUCH_BUCKET", "NoSuchBucket", "ACCESS_DENIED", "AccessDenied", "INVALID_ACCESS_KEY_ID", "InvalidAccessKeyId",
+    "SIGNATURE_DOES_NOT_MATCH", "SignatureDoesNotMatch", "UNRECOGNIZED_CLIENT", "INVALID_CLIENT_TOKEN_ID",
+    "MISSING_AUTHENTICATION_TOKEN", "INVALID_SIGNATURE", "INVALID_PARAMETER",
+)  # fmt: skip
+
+log = logging.getLogger("study.storage")
 
 
 class StorageError(Exception):
@@ -35,8 +66,15 @@ def open_storage(storage: str) -> tuple[pafs.FileSystem, str]:
     if "://" in storage:
         if not storage.startswith("s3://"):
             raise StorageError(f"storage must be a folder or an s3:// URI, got {storage!r}")
+        if "@" in urlsplit(storage).netloc:  # not repeated here: it would be in a log then
+            raise StorageError(
+                "storage must not carry credentials (s3://key:secret@bucket): it is printed and recorded; give them by "
+                "environment, profile or instance role"
+            )
+        # A small object in one request instead of three, and never as an upload that is left unfinished.
+        uri = f"{storage}{'&' if '?' in storage else '?'}allow_delayed_open=true"
         try:
-            fs, root = pafs.FileSystem.from_uri(storage)
+            fs, root = pafs.FileSystem.from_uri(uri)
         except (pa.ArrowInvalid, OSError) as error:
             raise StorageError(f"storage {storage!r} is not a usable s3:// URI: {error}") from None
         return fs, root
@@ -51,21 +89,114 @@ def is_remote(storage: str) -> bool:
     return "://" in storage
 
 
-def write_bytes(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> None:
+def patience_s() -> float:
+    """``$STUDY_STORAGE_PATIENCE_S``, else five minutes.
+
+    Raises:
+        StorageError: if it is not a number of at least 0.
+    """
+    given = os.environ.get(PATIENCE)
+    if not given:
+        return PATIENCE_S
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise StorageError(f"{PATIENCE} must be a number of seconds of at least 0, got {given!r}")
+    return seconds
+
+
+def patiently(action: str, path: str, operation: Callable[[], T], *, patience: float | None = None) -> T:
+    """The result of an operation on the storage, tried again with growing pauses while the storage stays away.
+
+    Args:
+        action: what it does, for messages: ``write``, ``read``.
+        path: what it does it to.
+        operation: may run several times.
+        patience: seconds; None for ``patience_s()``.
+
+    Raises:
+        StorageError: if the storage says no, or stays away for longer.
+        FileNotFoundError: if what is read is not there.
+    """
+    limit = patience_s() if patience is None else patience
+    failed_at: float | None = None
+    wait = _FIRST_WAIT_S
+    while True:
+        try:
+            result = operation()
+        except FileNotFoundError as error:
+            if action == "read" and not _says(error, _REMOTE_FINAL):
+                raise
+            raise StorageError(f"cannot {action} {path}: {error}") from error
+        except OSError as error:
+            if not _passes(error):
+                raise StorageError(f"cannot {action} {path}: {error}") from error
+            now = time.monotonic()
+            if failed_at is None:
+                failed_at = now
+                if limit:
+                    log.warning("cannot %s %s, trying for up to %.0f s: %s", action, path, limit, error)
+            if now - failed_at >= limit:
+                raise StorageError(f"cannot {action} {path}, tried for {now - failed_at:.0f} s: {error}") from error
+            # A share of chance: the machines of a cluster must not all come back at the same moment.
+            time.sleep(min(wait * random.uniform(0.5, 1.0), max(0.05, limit - (now - failed_at))))
+            wait = min(2 * wait, _LONGEST_WAIT_S)
+        else:
+            if failed_at is not None:
+                log.warning("%s of %s went through after %.0f s", action, path, time.monotonic() - failed_at)
+            return result
+
+
+def _passes(error: OSError) -> bool:
+    """Whether the reason may pass by itself."""
+    if error.errno is not None and "AWS Error" not in str(error):
+        return error.errno in _LOCAL_PASSING
+    return not _says(error, _REMOTE_FINAL)
+
+
+def _says(error: OSError, words: tuple[str, ...]) -> bool:
+    return any(word in str(error) for word in words)
+
+
+def write_bytes(fs: pafs.FileSystem, path: str, data: bytes | memoryview, *, patience: float | None = None) -> None:
     """Writes a file whole or not at all: nobody ever reads half of it.
 
     Raises:
         StorageError: if the storage refuses.
     """
+    if isinstance(fs, pafs.LocalFileSystem):
+        patiently("write", path, lambda: _write_local(Path(path), data), patience=patience)
+    elif len(data) <= _ONE_PUT_BYTES:
+        patiently("write", path, lambda: _put(fs, path, data), patience=patience)
+    else:
+        patiently("write", path, lambda: _put_large(fs, path, data), patience=patience)
+
+
+def _write_local(path: Path, data: bytes | memoryview) -> None:
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def _put(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> None:
+    with fs.open_output_stream(path) as stream:
+        stream.write(data)
+
+
+def _put_large(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> None:
+    # If a multipart upload cannot be begun, pyarrow's stream puts an empty object when it is closed: under the final
+    # name that would have replaced the last good one.
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder}/.{name}.{secrets.token_hex(4)}.tmp"
     try:
-        if isinstance(fs, pafs.LocalFileSystem):
-            with whole_file(Path(path)) as file:
-                file.write(data)
-            return
-        with fs.open_output_stream(path) as stream:
-            stream.write(data)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error}") from error
+        _put(fs, temporary, data)
+        if (size := fs.get_file_info(temporary).size) != len(data):
+            raise OSError(f"{size} of {len(data)} bytes arrived")
+        fs.copy_file(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            fs.delete_file(temporary)
 
 
 @contextlib.contextmanager
@@ -89,19 +220,21 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def read_bytes(fs: pafs.FileSystem, path: str) -> bytes | None:
+def read_bytes(fs: pafs.FileSystem, path: str, *, patience: float | None = None) -> bytes | None:
     """The content of a file, or None where there is none.
 
     Raises:
         StorageError: if the storage refuses.
     """
-    try:
-        if fs.get_file_info(path).type == pafs.FileType.NotFound:
-            return None
+
+    def read() -> bytes:
         with fs.open_input_stream(path) as stream:
             return stream.read()
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error}") from error
+
+    try:
+        return patiently("read", path, read, patience=patience)
+    except FileNotFoundError:
+        return None
 
 
 def delete(fs: pafs.FileSystem, path: str) -> None:
@@ -110,8 +243,24 @@ def delete(fs: pafs.FileSystem, path: str) -> None:
     Raises:
         StorageError: if the storage refuses.
     """
-    try:
+
+    def remove() -> None:
         if fs.get_file_info(path).type != pafs.FileType.NotFound:
             fs.delete_file(path)
-    except OSError as error:
-        raise StorageError(f"cannot delete {path}: {error}") from error
+
+    patiently("delete", path, remove)
+
+
+def sweep(fs: pafs.FileSystem, folder: str) -> None:
+    """Deletes what writers that were killed have left in a folder. Nobody else may be writing there.
+
+    Raises:
+        StorageError: if the storage refuses.
+    """
+
+    def remove() -> None:
+        for info in fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True)):
+            if info.is_file and info.base_name.startswith(".") and info.base_name.endswith(".tmp"):
+                fs.delete_file(info.path)
+
+    patiently("sweep", folder, remove)

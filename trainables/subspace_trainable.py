@@ -73,6 +73,7 @@ class SubspaceTrainable(tune.Trainable):
         self._folder = CheckpointFolder(self._job.storage, self._job.study, self._job.trial_id)
         self._rows: list[dict[str, Any]] = []
         self._saved_at = time.monotonic()
+        self._folder.sweep()
         if (state := self._folder.load("last")) is not None:
             self._restore(state)
         self._replay = self._rows[min(self._job.recorded_epochs, run.num_epochs - 1) :]

@@ -110,6 +110,7 @@ class TrialRun:
         self._replay: list[dict[str, Any]] = []
         self.training_state: dict[str, Any] | None = None
         """What the trial's arithmetic starts from; None for a new trial."""
+        self._folder.sweep()
         if state := self._folder.load("last"):
             self.restore(state)
             # A trial that had already ended reports its last epoch again, to end again.

@@ -1,9 +1,11 @@
 import datetime as dt
+import threading
 
 import pyarrow.parquet as pq
 import pytest
 
 from study.records import EPOCHS, SCHEMAS, TRIALS, Cell, Records, StorageError, read_table
+from trainables.storage import PATIENCE
 
 CELL = Cell("ptb", "small", "real")
 
@@ -37,6 +39,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_new_one(records, tmp_path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setenv(PATIENCE, "0")
     with pytest.raises(StorageError, match="No space left"):
         records.write("epochs", "t", 1, [epoch(1), epoch(2)])
     assert [row["epoch"] for row in records.read("epochs")] == [1]
@@ -105,3 +108,47 @@ def test_a_broken_file_is_an_error_that_names_it(records, tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(StorageError, match="epochs"):
         read_table(str(tmp_path), "epochs")
+
+
+def test_what_is_written_behind_is_there_before_what_is_written_after_and_before_it_is_read(records, monkeypatch):
+    order, begun, gate = [], threading.Event(), threading.Event()
+
+    def write(self, table, name, attempt, rows):
+        if table == "epochs":
+            begun.set()
+            assert gate.wait(10)
+        order.append((table, [row["epoch"] for row in rows if "epoch" in row]))
+
+    monkeypatch.setattr(Records, "_write", write)
+    rows = [epoch(1)]
+    records.write_behind("epochs", "t", 1, rows)
+    assert begun.wait(10)
+    rows.append(epoch(2))  # the writer has a copy of its own
+    records.do_behind("t", "delete", lambda: order.append(("delete", [])))
+    threading.Timer(0.05, gate.set).start()
+    records.write("trials", "t", 1, [{"trial_id": "t"}])
+    assert order == [("epochs", [1]), ("delete", []), ("trials", [])]
+
+
+def test_rows_that_wait_are_read_too(records):
+    for number in range(1, 6):
+        records.write_behind("epochs", "t", 1, [epoch(e) for e in range(1, number + 1)])
+    assert [row["epoch"] for row in records.read("epochs")] == [1, 2, 3, 4, 5]
+    assert records.attempts("epochs") == {"t": 1}
+
+
+def test_what_the_storage_refuses_behind_the_drivers_back_stops_the_driver(records, tmp_path, monkeypatch):
+    monkeypatch.setenv(PATIENCE, "0")
+    (tmp_path / "epochs").touch()  # a file where a folder must be
+    records.write_behind("epochs", "t", 1, [epoch(1)])
+    with pytest.raises(StorageError, match="cannot write"):
+        records.flush("t")
+    for call in (records.check, lambda: records.write("trials", "t", 1, [{"trial_id": "t"}])):
+        with pytest.raises(StorageError, match="cannot write"):
+            call()
+    assert not (tmp_path / "trials").exists()
+
+
+def test_a_column_that_the_table_lacks_is_refused_before_it_is_written_behind(records):
+    with pytest.raises(KeyError, match="perplexity"):
+        records.write_behind("epochs", "t", 1, [epoch(1, perplexity=3.0)])

@@ -1,14 +1,18 @@
 """The searcher, scheduler and callback as Tune calls them, without Tune."""
 
 import pickle
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import RayActorError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from study.searcher import StudyCallback, StudyScheduler, StudySearcher
 from tests.study.helpers import CELL, open_cell, result
+from trainables.storage import StorageError
 
 
 @pytest.fixture
@@ -98,15 +102,57 @@ def test_a_failure_ends_the_trial_with_its_reason(cells):
     assert not state.valid_ppl
 
 
-def test_an_error_that_tune_gave_up_on_ends_the_trial_with_its_last_line(cells):
+def lose(tune, error, text=""):
+    """The trial that runs is lost; returns its state."""
+    (trial,) = tune.live
+    folder = Path(tempfile.mkdtemp())
+    trial.pickled_error_file, trial.error_file = folder / "error.pkl", folder / "error.txt"
+    if error is not None:
+        trial.pickled_error_file.write_bytes(pickle.dumps(error))
+    trial.error_file.write_text(text)
+    _, state = tune.searcher.by_tune_id[trial.trial_id]
+    tune.live.clear()
+    tune.callback.on_trial_error(0, [], trial)
+    return state
+
+
+def test_an_error_that_comes_again_and_again_ends_the_trial_with_its_last_line(cells):
+    tune = Tune(StudySearcher(cells, max_concurrent=1))
+    ids = []
+    for _ in range(3):
+        ids.append(tune.suggest()["trial_id"])
+        state = lose(tune, None, "Traceback ...\nMemoryError: no more\n")
+    assert len(set(ids)) == 1
+    assert (state.status, state.stopped_by, state.error) == ("failed", "error", "MemoryError: no more")
+
+
+def test_a_trial_lost_with_its_machine_is_handed_out_again_from_its_last_epoch(cells):
+    tune = Tune(StudySearcher(cells, max_concurrent=1))
+    for epoch in range(4):
+        assert tune.suggest()["recorded_epochs"] == epoch
+        tune.epoch(tune.live[0])
+        state = lose(tune, RayActorError())
+        assert (state.status, state.running, state.num_epochs) == ("interrupted", False, epoch + 1)
+
+
+def test_a_trial_that_kills_its_process_every_time_ends(cells):
+    tune = Tune(StudySearcher(cells, max_concurrent=1))
+    tries = 0
+    while True:
+        tune.suggest()
+        tries += 1
+        if lose(tune, RayActorError()).ended:
+            break
+    assert tries == 10
+
+
+def test_a_storage_that_stays_away_from_a_trial_ends_the_run_and_not_the_trial(cells):
     tune = Tune(StudySearcher(cells, max_concurrent=1))
     tune.suggest()
-    (trial,) = tune.live
-    trial.get_pickled_error = lambda: None
-    trial.get_error = lambda: "Traceback ...\nMemoryError: no more\n"
-    _, state = tune.searcher.by_tune_id[trial.trial_id]
-    tune.callback.on_trial_error(0, [], trial)
-    assert (state.status, state.stopped_by, state.error) == ("failed", "error", "MemoryError: no more")
+    with pytest.raises(StorageError, match="cannot write x"):
+        lose(tune, StorageError("cannot write x: away"))
+    (_, state), *_ = tune.searcher.by_tune_id.values()
+    assert state.status == "interrupted"
 
 
 def test_a_trial_that_tune_stops_for_its_own_reasons_stays_open(cells):

@@ -1,0 +1,98 @@
+"""The columns of the tables, and the words that stand in them. A column that a later version adds is null before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+_S, _I32, _I64, _F, _B = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
+_TIME = pa.timestamp("ms", tz="UTC")
+
+EPOCHS = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("epoch", _I32), ("block", _S),
+        ("train_loss", _F), ("train_total_loss", _F), ("valid_ppl", _F), ("best_valid_ppl", _F),
+        ("lr", _F), ("grad_norm", _F), ("tokens_per_s", _F), ("epoch_s", _F), ("peak_memory_bytes", _I64),
+        ("subspace_distance", _F),
+    ]
+)  # fmt: skip
+"""A row per finished epoch. Losses in nats per token (``train_loss`` is the cross-entropy alone), times in seconds."""
+
+TRIALS = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("block", _S), ("origin", _S), ("audit", _B),
+        ("optuna_number", _I32),
+        ("seed", _I64), ("max_epochs", _I32), ("drop_prob", _F), ("input_dropout", _B), ("lr", _F), ("lr_decay", _F),
+        ("lr_decay_start_epoch", _I32), ("max_grad_norm", _F), ("init_range", _F), ("gamma", _F), ("tau", _F),
+        ("alpha", _F), ("target_gradient", _S), ("second_session_epoch", _I32), ("batch_size", _I32), ("bptt", _I32),
+        ("status", _S), ("stopped_by", _S), ("would_stop_epoch", _I32), ("num_epochs", _I32), ("best_epoch", _I32),
+        ("best_valid_ppl", _F), ("final_valid_ppl", _F), ("single_stream_valid_ppl", _F), ("test_ppl", _F),
+        ("num_params", _I64), ("device_s", _F), ("error", _S), ("precision", _S), ("git_commit", _S),
+        ("started_at", _TIME), ("ended_at", _TIME),
+    ]
+)  # fmt: skip
+"""A row per trial. ``status`` is complete, pruned, failed or interrupted; a trial that has started and not ended
+stands as interrupted, so that a driver that dies leaves the truth behind."""
+
+RUNS = pa.schema(
+    [
+        ("study", _S), ("run", _I32), ("started_at", _TIME), ("heartbeat_at", _TIME), ("ended_at", _TIME),
+        ("outcome", _S), ("argv", _S), ("git_commit", _S), ("git_dirty", _B),
+        ("python", _S), ("torch", _S), ("ray", _S), ("optuna", _S), ("pyarrow", _S), ("platform", _S),
+        ("cpu_model", _S), ("num_cpus", _I32), ("num_gpus", _I32), ("gpu_model", _S), ("memory_bytes", _I64),
+        ("search_seed", _I64), ("space_hash", _S), ("corpus_sha256", _S), ("vocab_size", _I32),
+        ("num_train_tokens", _I64), ("num_valid_tokens", _I64), ("num_test_tokens", _I64),
+        ("num_samples", _I32), ("max_epochs", _I32), ("num_seeds", _I32), ("grace_period", _I32),
+        ("reduction_factor", _I32), ("max_concurrent", _I32), ("time_budget_s", _F),
+        ("hidden_size", _I32), ("num_params", _I64),
+    ]
+)  # fmt: skip
+"""A row per start of a driver: where the numbers come from, and the budget they were given."""
+
+SUBSPACE = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("epoch", _I32), ("num_epochs", _I32), ("status", _S),
+        ("beta", _F), ("tau", _F), ("seed", _I64), ("target_gradient", _S),
+        ("hidden_size", _I32), ("vocab_size", _I32), ("num_tokens", _I64), ("first_token", _I64),
+        ("batch_size", _I32), ("bptt", _I32), ("lr", _F), ("max_grad_norm", _F), ("init_range", _F),
+        ("optimizer", _S), ("vocabulary", _S), ("layer_lr_share", _F), ("embedding_lr_share", _F),
+        ("train_loss", _F), ("augmented_loss", _F), ("subspace_distance", _F), ("grad_norm", _F), ("epoch_s", _F),
+        ("git_commit", _S), ("torch", _S), ("cpu_model", _S), ("gpu_model", _S), ("corpus_sha256", _S),
+        ("recorded_at", _TIME),
+    ]
+)  # fmt: skip
+"""A row per finished epoch of section 6.2's experiment. ``augmented_loss`` is J_aug alone, in nats per token."""
+
+PREDICTIONS = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("seed", _I64), ("epoch", _I32), ("phrase", _S),
+        ("next_word", _S), ("next_word_probability", _F), ("next_word_rank", _I32),
+        ("rank", _I32), ("word", _S), ("probability", _F),
+        ("git_commit", _S), ("corpus_sha256", _S), ("recorded_at", _TIME),
+    ]
+)  # fmt: skip
+"""A row per phrase and rank (from 1): the words that a trial's best weights hold most probable next (Table 4)."""
+
+WORD_MASS = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("seed", _I64), ("epoch", _I32), ("split", _S),
+        ("word", _S), ("frequency_rank", _I32), ("num_train", _I64), ("num_split", _I64), ("num_positions", _I64),
+        ("mean_probability", _F), ("mean_probability_elsewhere", _F),
+        ("git_commit", _S), ("corpus_sha256", _S), ("recorded_at", _TIME),
+    ]
+)  # fmt: skip
+"""A row per frequent word: the mean probability that a trial's best weights give it over a whole split, and over the
+positions where it is not the target (section 6.4). ``frequency_rank`` counts from 1 in the training split."""
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "epochs": EPOCHS,
+    "trials": TRIALS,
+    "runs": RUNS,
+    "subspace": SUBSPACE,
+    "predictions": PREDICTIONS,
+    "word_mass": WORD_MASS,
+}
+HIVE_KEYS = pa.schema([("corpus", _S), ("size", _S), ("variant", _S)])
+STATUSES = ("complete", "pruned", "failed", "interrupted")
+BLOCKS = ("default", "random", "tpe", "confirm")

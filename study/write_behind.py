@@ -1,0 +1,100 @@
+"""Work on a storage behind the driver's back: it never waits for one, unless it asks to.
+
+Work is put into chains. That of a chain is done in the order in which it was given, never two at once; chains go on
+side by side. So whoever dies leaves, of each chain, what a slower writer that did everything at once would have left
+if it had died a little earlier.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+_THREADS = 16  # requests to an object store at a time
+_MOST_WAITING = 1000  # beyond, whoever brings more work waits
+
+
+class WriteBehind:
+    """Does what it is given in threads of its own. A failure ends it: what still waits is dropped."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: dict[str, deque[tuple[str, Callable[[], None]]]] = {}
+        """Chain -> its work, for each chain that a thread is busy with."""
+        self._num_waiting = 0
+        self._error: BaseException | None = None
+        self._threads: ThreadPoolExecutor | None = None
+
+    def submit(self, chain: str, name: str, work: Callable[[], None]) -> None:
+        """Adds work to a chain. It takes the place of the work before it if that has the same name and waits.
+
+        Raises:
+            Exception: what earlier work has failed with.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._num_waiting < _MOST_WAITING)
+            self._raise()
+            if (queue := self._waiting.get(chain)) is None:
+                self._waiting[chain] = deque([(name, work)])
+                # The pool's threads are joined when the process ends: what waits is done, unless it is abandoned.
+                self._threads = self._threads or ThreadPoolExecutor(_THREADS, thread_name_prefix="write-behind")
+                self._threads.submit(self._work_on, chain)
+            elif queue and queue[-1][0] == name:
+                queue[-1] = (name, work)
+                return
+            else:
+                queue.append((name, work))
+            self._num_waiting += 1
+
+    def flush(self, chain: str | None = None) -> None:
+        """Waits until a chain's work is done; all chains' without a name.
+
+        Raises:
+            Exception: what work has failed with.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: chain not in self._waiting if chain is not None else not self._waiting)
+            self._raise()
+
+    def check(self) -> None:
+        """Waits for nothing.
+
+        Raises:
+            Exception: what work has failed with.
+        """
+        with self._changed:
+            self._raise()
+
+    def abandon(self) -> None:
+        """Drops what still waits, and takes nothing more."""
+        self._fail(RuntimeError("nothing more may be written: the writer was abandoned"))
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._error = self._error or error
+            for queue in self._waiting.values():
+                queue.clear()
+            self._num_waiting = 0
+            self._changed.notify_all()
+
+    def _work_on(self, chain: str) -> None:
+        while True:
+            with self._changed:
+                queue = self._waiting[chain]
+                if not queue:
+                    del self._waiting[chain]
+                    self._changed.notify_all()
+                    return
+                _, work = queue.popleft()
+                self._num_waiting -= 1
+                self._changed.notify_all()
+            try:
+                work()
+            except BaseException as error:
+                self._fail(error)
