@@ -1,0 +1,164 @@
+"""What holds of a study's storage whatever dies: each function returns what is broken, one line each, or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+
+from study.records import read_table
+
+KEYS = {"epochs": ["trial_id", "epoch"], "trials": ["trial_id"]}
+# What may differ between two runs of the same study: times, and how often somebody died.
+TIMES = ["tokens_per_s", "epoch_s", "peak_memory_bytes", "device_s", "started_at", "ended_at"]
+DEATHS = ["attempt", "optuna_number"]  # a driver that dies after asking leaves a failed trial in Optuna's study
+
+
+class Watch:
+    """Remembers every finished epoch that was ever on record, and looks whether it still is."""
+
+    def __init__(self, storage: Path) -> None:
+        self.storage = storage
+        self.seen: dict[tuple[str, int], float] = {}
+
+    def look(self) -> list[str]:
+        """Epochs that are lost, changed or there twice."""
+        columns = read_table(str(self.storage), "epochs").select(["trial_id", "epoch", "valid_ppl"]).to_pydict()
+        keys = list(zip(columns["trial_id"], columns["epoch"], strict=True))
+        rows = dict(zip(keys, columns["valid_ppl"], strict=True))
+        broken = [f"{_epoch(key)} is on record {n} times" for key, n in Counter(keys).items() if n > 1]
+        for key, ppl in self.seen.items():
+            if key not in rows:
+                broken.append(f"{_epoch(key)} was on record and is lost")
+            elif rows[key] != ppl:
+                broken.append(f"{_epoch(key)} had perplexity {ppl!r} and now has {rows[key]!r}")
+        self.seen = rows | self.seen
+        return broken
+
+
+def unreadable(storage: Path) -> list[str]:
+    """Files that do not load though they have their final name."""
+    broken = []
+    for path in sorted(storage.rglob("*")):
+        try:
+            if not path.name.startswith("."):  # else a temporary name
+                _load(path)
+        except FileNotFoundError:  # replaced or deleted by a driver at work
+            continue
+        except Exception as error:  # what damaged bytes do to a reader knows no bounds
+            broken.append(f"{path.relative_to(storage)} cannot be read: {type(error).__name__}: {error}")
+    return broken
+
+
+def read_test_early(storage: Path) -> list[str]:
+    """Test perplexities of a search trial, or of a confirmation trial before its last epoch."""
+    broken = []
+    for row in read_table(str(storage), "trials").to_pylist():
+        if row["test_ppl"] is not None and (row["block"] != "confirm" or row["num_epochs"] < row["max_epochs"]):
+            broken.append(f"trial {row['trial_id']} has a test perplexity after {row['num_epochs']} epochs")
+    for path in sorted(storage.rglob("last.pt")):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            continue
+        except Exception:  # `unreadable` tells it
+            continue
+        for row in state["rows"]:
+            ended = row["epoch"] >= state["config"]["max_epochs"] and path.parent.name.startswith("confirm-")
+            if row.get("test_ppl") is not None and not ended:
+                broken.append(f"the checkpoint of {path.parent.name} has a test perplexity at epoch {row['epoch']}")
+    return broken
+
+
+def left_open(storage: Path) -> list[str]:
+    """Once a study has ended: what still stands as running, in Optuna's study or in the records."""
+    broken = [
+        f"trial {row['trial_id']} is {row['status']} in a study that has ended"
+        for row in read_table(str(storage), "trials").to_pylist()
+        if row["status"] == "interrupted"
+    ]
+    runs = read_table(str(storage), "runs").to_pylist()
+    broken += [f"run {row['run']} stands as {row['outcome']}" for row in runs if row["outcome"] == "running"]
+    told: Counter[str] = Counter()
+    for trial in optuna_trials(storage):
+        name = trial.user_attrs.get("trial_id", "")
+        told[name] += 1
+        if not trial.state.is_finished():
+            broken.append(f"Optuna's trial {trial.number} ({name or 'of nobody'}) is {trial.state.name} for ever")
+    searched = {t for t in read_table(str(storage), "trials")["trial_id"].to_pylist() if not t.startswith("confirm-")}
+    broken += [f"Optuna has no trial {name}" for name in sorted(searched - set(told))]
+    broken += [f"Optuna has {n} trials {name}" for name, n in sorted(told.items()) if name and n > 1]
+    return broken + [f"{path.parent.name} still has its last checkpoint" for path in storage.rglob("last.pt")]
+
+
+def differences(storage: Path, undisturbed: Path) -> list[str]:
+    """Once a study has ended: where its records are not those of a run in which nothing happened."""
+    best, expected = best_trial(storage), best_trial(undisturbed)
+    broken = [] if best == expected else [f"the best trial is {best}, undisturbed it is {expected}"]
+    for table, keys in KEYS.items():
+        ours, theirs = (_frame(where, table).set_index(keys) for where in (storage, undisturbed))
+        broken += [f"{table}: {key} is missing" for key in theirs.index.difference(ours.index)]
+        broken += [f"{table}: {key} is not in the undisturbed run" for key in ours.index.difference(theirs.index)]
+        both = theirs.index.intersection(ours.index)
+        ours, theirs = ours.loc[both], theirs.loc[both]
+        for column in theirs.columns:
+            unequal = (ours[column] != theirs[column]) & ~(ours[column].isna() & theirs[column].isna())
+            for key in both[unequal]:
+                broken.append(
+                    f"{table}: {column} of {key} is {ours.loc[key, column]!r}, undisturbed {theirs.loc[key, column]!r}"
+                )
+    return broken
+
+
+def best_trial(storage: Path) -> str | None:
+    """The search trial with the lowest validation perplexity among those trained in full."""
+    rows = read_table(str(storage), "trials").to_pylist()
+    full = [row for row in rows if row["block"] != "confirm" and row["status"] == "complete"]
+    return min(full, key=lambda row: (row["best_valid_ppl"], row["trial_id"]), default={"trial_id": None})["trial_id"]
+
+
+def optuna_trials(storage: Path) -> list[optuna.trial.FrozenTrial]:
+    """The trials of the one journal of a storage."""
+    found: list[optuna.trial.FrozenTrial] = []
+    for journal in (storage / "optuna").glob("*.journal"):
+        backend = optuna.storages.journal.JournalFileBackend(str(journal))
+        found += optuna.load_study(study_name=journal.stem, storage=optuna.storages.JournalStorage(backend)).trials
+    return found
+
+
+def _frame(storage: Path, table: str) -> pd.DataFrame:
+    rows = read_table(str(storage), table).to_pandas().drop(columns=TIMES + DEATHS, errors="ignore")
+    return rows.drop_duplicates(KEYS[table])  # `Watch` tells those that are there twice
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".parquet":
+        return pq.ParquetFile(path).read()
+    if path.suffix == ".pt":
+        return torch.load(path, map_location="cpu", weights_only=True)
+    if path.suffix == ".json":
+        return json.loads(path.read_bytes())
+    return None
+
+
+def _epoch(key: tuple[str, int]) -> str:
+    return f"epoch {key[1]} of {key[0]}"
+
+
+def always(storage: Path) -> Iterator[str]:
+    """What must hold at any moment, but for what ``Watch`` remembers."""
+    yield from unreadable(storage)
+    yield from read_test_early(storage)
+
+
+def at_the_end(storage: Path, undisturbed: Path) -> Iterator[str]:
+    """What must hold of a study that has ended."""
+    yield from left_open(storage)
+    yield from differences(storage, undisturbed)
