@@ -18,6 +18,10 @@ import yaml
 Config = dict[str, Any]
 
 
+SCORER = "study.pools.score"
+ONLY_V2 = {"priority", "idle_timeout_s"}
+
+
 @pytest.fixture(scope="module")
 def config(repo_root: Path) -> Config:
     """cluster.yaml as written."""
@@ -25,17 +29,21 @@ def config(repo_root: Path) -> Config:
 
 
 def schema_problems(config: Config) -> list[str]:
-    """What Ray's validator refuses before it talks to any cloud."""
+    """What Ray's validator refuses, or calls deprecated, before it talks to any cloud."""
+    from ray.autoscaler._private.cli_logger import cli_logger
     from ray.autoscaler._private.util import prepare_config, validate_config
 
+    warnings: list[str] = []
     try:
-        prepared = prepare_config(copy.deepcopy(config))
-        for node_type in prepared["available_node_types"].values():
-            node_type.setdefault("resources", {})  # Ray fills these in from EC2 before it validates
-        validate_config(prepared)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cli_logger, "warning", lambda text, *args, **_: warnings.append(text.format(*args)))
+            prepared = prepare_config(copy.deepcopy(config))
+            for node_type in prepared["available_node_types"].values():
+                node_type.setdefault("resources", {})  # Ray fills these in from EC2 before it validates
+            validate_config(prepared)
     except Exception as error:  # jsonschema.ValidationError, ValueError, KeyError, ...
         return [f"{type(error).__name__}: {error}"]
-    return []
+    return warnings
 
 
 def rule_problems(config: Config) -> list[str]:
@@ -57,7 +65,12 @@ def rule_problems(config: Config) -> list[str]:
         found.append(f"{head}: max_workers must be 0, or a second node of its type may start")
     if not any("--head" in command and "--num-cpus=0" in command for command in config["head_start_ray_commands"]):
         found.append("head_start_ray_commands: ray start --head needs --num-cpus=0, or trials run on the head")
+    if not any("RAY_enable_autoscaler_v2=0" in command for command in config["head_start_ray_commands"]):
+        found.append("head_start_ray_commands: autoscaler v2 never asks another pool when one is sold out")
+    if not any(f"RAY_AUTOSCALER_UTILIZATION_SCORER={SCORER} " in c for c in config["head_start_ray_commands"]):
+        found.append(f"head_start_ray_commands: autoscaler v1 asks a pool that is sold out again without {SCORER}")
     for name, node_type in types.items():
+        found += [f"{name}: autoscaler v1 does not know {key}" for key in node_type.keys() & ONLY_V2]
         node = node_type["node_config"]
         spot = node.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
         if spot and name == head:
@@ -158,6 +171,10 @@ HEAD = "available_node_types.head"
     [
         ("idle_timeout", 5),
         ("worker_nodes", {"InstanceType": "g5.xlarge"}),
+        ("head_node", {"InstanceType": "m5.large"}),
+        ("initial_workers", 1),
+        ("target_utilization_fraction", 0.8),
+        ("worker_default_node_type", "gpu_l4"),
         ("autoscaling_mode", "default"),
         ("max_workers", "eight"),
         ("head_node_type", "hed"),
@@ -193,6 +210,9 @@ def test_ray_refuses_a_planted_mistake(config: Config, path: str, value: Any) ->
         (f"{GPU}.node_config.BlockDeviceMappings", [], "disk"),
         (f"{GPU}.node_config.TagSpecifications", [], "tag `project`"),
         ("head_start_ray_commands", ["ray start --head"], "--num-cpus=0"),
+        ("head_start_ray_commands", ["ray start --head"], "autoscaler v2"),
+        ("head_start_ray_commands", ["export RAY_enable_autoscaler_v2=0; ray start --head"], "again without"),
+        (f"{GPU}.priority", 2, "does not know priority"),
         ("file_mounts", {"/home/ubuntu/study": "."}, "~/project"),
         ("setup_commands", ["echo x >> ~/.bashrc"], "appends without a guard"),
         ("setup_commands", ["python3 -m venv ~/env"], "test -x"),
@@ -217,6 +237,12 @@ def test_the_rules_find_a_planted_mistake(config: Config, path: str, value: Any,
 )
 def test_ec2_refuses_a_planted_mistake(config: Config, path: str, value: Any) -> None:
     assert ec2_problems(planted(config, path, value))
+
+
+def test_the_ranking_of_pools_is_there(config: Config) -> None:
+    from ray.autoscaler._private.loader import load_function_or_class
+
+    assert callable(load_function_or_class(SCORER))
 
 
 def test_it_names_the_ray_that_the_project_asks_for(repo_root: Path, config: Config) -> None:
