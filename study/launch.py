@@ -17,7 +17,7 @@ from rich.table import Table
 from study.driver import RunOptions, run_studies
 from study.ledger import SEARCH_BLOCKS, Ledger
 from study.options import Batch
-from study.ray_session import StudyError
+from study.ray_session import StudyError, sigterm_like_ctrl_c
 from study.records import default_storage
 from study.spec import StudySpec
 from study.subspace_grid import GridOptions, SubspaceGrid, run_grid
@@ -34,6 +34,14 @@ def launch(batches: Sequence[Batch], arguments: argparse.Namespace, *, storage: 
     Returns:
         The outcome, a key of ``EXIT_STATUS``. A batch that is not finished is the last one.
     """
+    with sigterm_like_ctrl_c():
+        try:
+            return _launch(batches, arguments, storage, console)
+        except KeyboardInterrupt:  # between two of them, or while the last one is summed up
+            return "interrupted"
+
+
+def _launch(batches: Sequence[Batch], arguments: argparse.Namespace, storage: str, console: Console) -> str:
     started = time.monotonic()
     for batch in batches:
         left = None if arguments.time_budget is None else arguments.time_budget - (time.monotonic() - started)
@@ -59,7 +67,8 @@ def launch(batches: Sequence[Batch], arguments: argparse.Namespace, *, storage: 
 
 def launch_grid(grid: SubspaceGrid, options: GridOptions, console: Console) -> str:
     """Runs Figure 1's grid. Returns the outcome, a key of ``EXIT_STATUS``."""
-    return _drive(partial(run_grid, grid, options), options.address, console)
+    with sigterm_like_ctrl_c():
+        return _drive(partial(run_grid, grid, options), options.address, console)
 
 
 def print_next(outcome: str, arguments: argparse.Namespace, *, storage: str, module: str, console: Console) -> None:

@@ -34,7 +34,7 @@ class StudyError(Exception):
 
 @contextlib.contextmanager
 def ray_session(address: str | None = None) -> Iterator[None]:
-    """Ray for the length of a run, quiet, and SIGTERM treated like Ctrl-C.
+    """Ray for the length of a run, quiet.
 
     Args:
         address: of a cluster; None joins the one that this machine belongs to, or starts Ray on this machine.
@@ -47,6 +47,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():  # the driver runs inside a cluster (see launch)
         yield
         return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         # Without an address Ray joins the cluster that this machine is a node of, or starts on this machine alone.
         # (Its "auto" would also join whatever private Ray another study has started here.)
@@ -54,13 +55,21 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
         raise StudyError(f"no Ray cluster answers at {address!r}: {error}") from None
-    # Tune ends a run in order at SIGINT; a machine that is being taken away sends SIGTERM.
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end the process on the spot
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def sigterm_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM, which a machine that is being taken away sends, ends a run in order, as Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        ray.shutdown()
 
 
 def fit(
