@@ -40,7 +40,9 @@ def test_each_kind_of_error_is_told_from_the_others(monkeypatch: pytest.MonkeyPa
     listener = Listener()
     with machine() as here:
         monkeypatch.setenv("RAY_TMPDIR", str(here.folder))
+        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
         with ray_session("local"):
+            assert os.environ["RAY_AUTH_MODE"] == "token"  # nobody on the network may run code here
             space = {"how": tune.grid_search(["setup", "storage", "exit", "value"])}
             fit(Failing, callbacks=[listener], param_space=space, max_concurrent_trials=2)
     assert listener.heard["setup"] == TrialError(text="cannot read last.pt: away", storage=True)

@@ -78,6 +78,7 @@ def test_a_trial_that_had_ended_ends_again(tmp_path):
 
 
 def test_a_crash_while_saving_loses_no_more_than_the_epoch_in_flight(tmp_path, monkeypatch):
+    monkeypatch.setenv("STUDY_STORAGE_PATIENCE_S", "0")
     whole = run(Local(job(tmp_path / "a")), 3)
     trainable = Local(job(tmp_path / "b"))
     run(trainable, 2)
