@@ -131,7 +131,7 @@ def test_a_study_survives_a_storage_that_refuses_writes(cluster: Cluster) -> Non
 
 
 def test_a_second_driver_is_refused_and_a_dead_one_replaced(cluster: Cluster) -> None:
-    command = f"{study(4)} --max-epochs 15"  # it must not end while the second one looks
+    command = f"{study(4)} --max-epochs 40"  # it must not end while the second one looks
     job = cluster.study(command)
     cluster.wait_for_epochs(4, 1, job)
     (driver,) = job.processes()
