@@ -62,14 +62,26 @@ def unfinished(results: Results) -> Iterator[Fault]:
 
 
 def code(results: Results) -> Iterator[Fault]:
-    """A warning: the code may differ, or be nowhere. Nobody can tell from the records whether that matters."""
+    """A warning: the training's arithmetic may differ, or the code be nowhere.
+
+    Trials of several commits are compared by the version of the arithmetic that they record (``recipes.NUMERICS``);
+    for older records, which name none, another commit may have been another arithmetic.
+    """
     runs = results.runs
     dirty = runs[runs["git_dirty"].fillna(False).astype(bool)]
     if len(dirty):
         yield fault(WARNING, "run from a tree with uncommitted changes", dirty["study"])
     for place, trials in by_place(results.trials):
-        commits = sorted(trials["git_commit"].dropna().unique())
-        if len(commits) > 1:
+        versions = sorted(trials["numerics"].dropna().unique())
+        if len(versions) > 1:
+            yield fault(
+                WARNING, f"trials of several versions of the arithmetic: {listed(f'{v:.0f}' for v in versions)}",
+                trials["study"], subject=place,
+            )  # fmt: skip
+        unnamed = trials[trials["numerics"].isna()]
+        commits = sorted(unnamed["git_commit"].dropna().unique())
+        if len(commits) > 1 or (commits and versions):
+            commits = sorted(trials["git_commit"].dropna().unique())
             yield fault(
                 WARNING, f"trials of several commits: {listed(c[:7] for c in commits)}", trials["study"], subject=place
             )

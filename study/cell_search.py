@@ -69,10 +69,7 @@ class CellSearch:
 
     def _missing_confirms(self) -> Iterator[TrialState]:
         """Confirm trials still to start; those of the best configuration once the search has ended."""
-        default = next(iter(self.ledger.in_block("default")), None)
-        if default is None:
-            return
-        origins = {"paper": default.config}
+        origins = {"paper": self.spec.paper}
         best = None if self.ledger.is_open(*SEARCH_BLOCKS) else self.ledger.best_of_search()
         if best is not None and best.block != "default":  # the paper's recipe is confirmed already
             origins[best.trial_id] = best.config

@@ -23,6 +23,7 @@ from typing import Any
 from study.records import EPOCHS, Records
 from study.spec import StudySpec
 from trainables.config import TrialConfig
+from trainables.recipes import NUMERICS
 
 SEARCH_BLOCKS = ("default", "random", "tpe")
 _NOT_REPORTED = {"study", "trial_id", "attempt", "block"}
@@ -183,9 +184,12 @@ class Ledger:
             return False
         row = {name: result.get(name) for name in _EPOCH_COLUMNS}
         row |= {"study": self.records.study, "trial_id": trial.trial_id, "attempt": trial.attempt, "block": trial.block}
-        self.records.write_behind("epochs", trial.trial_id, trial.attempt, [*trial.rows, row])
-        trial.rows.append(row)
         trial.valid_ppl[epoch] = result["valid_ppl"]
+        if scores := result.get("token_scores"):  # before the epoch's row: with that on record they are not given again
+            scored = [self._score_row(trial, split, log_probs) for split, log_probs in scores.items()]
+            self.records.write_behind("token_scores", trial.trial_id, trial.attempt, scored)
+        trial.rows.append(row)
+        self.records.write_behind("epochs", trial.trial_id, trial.attempt, trial.rows)
         trial.device_s += result.get("epoch_s") or 0.0
         self.num_epochs += 1
         self.best_valid_ppl = min(self.best_valid_ppl, result["valid_ppl"])
@@ -266,9 +270,23 @@ class Ledger:
             "device_s": trial.device_s,
             "error": trial.error,
             "precision": self.spec.precision,
+            "numerics": NUMERICS,
             "git_commit": self._git_commit,
             "started_at": trial.started_at,
             "ended_at": trial.ended_at,
+        }
+
+    def _score_row(self, trial: TrialState, split: str, log_probs: Any) -> dict[str, Any]:
+        return {
+            "study": self.records.study,
+            "trial_id": trial.trial_id,
+            "attempt": trial.attempt,
+            "seed": trial.config.seed,
+            "epoch": trial.best_epoch,
+            "split": split,
+            "num_tokens": len(log_probs),
+            "log_probs": log_probs.tolist(),
+            "recorded_at": _now(),
         }
 
     def _from_record(self, row: Mapping[str, Any]) -> TrialState:

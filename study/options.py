@@ -48,7 +48,10 @@ def add_flags(
         changes: flag -> what is different about it here.
     """
     every: dict[str, dict[str, Any]] = {
-        "--num-samples": {"type": whole(1), "metavar": "N", "help": "trials of the search (default: the size's)"},
+        "--num-samples": {
+            "type": whole(0), "metavar": "N",
+            "help": "trials of the search (default: the size's); 0: none, only the paper's recipe on fresh seeds",
+        },
         "--max-epochs": {"type": whole(1), "metavar": "E", "help": "full length of a trial (default: the size's)"},
         "--seeds": {
             "type": whole(0), "default": NUM_SEEDS, "metavar": "S", "help": "fresh seeds of the confirm block",
@@ -111,7 +114,7 @@ def make_batch(
     specs = tuple(
         StudySpec(
             cell=Cell(corpus, size, variant),
-            num_samples=num_samples or SIZES[size].num_samples,
+            num_samples=SIZES[size].num_samples if num_samples is None else num_samples,
             max_epochs=num_sessions * (arguments.max_epochs or SIZES[size].max_epochs),
             num_sessions=num_sessions,
             num_seeds=arguments.seeds,

@@ -132,7 +132,7 @@ def _answer(
     }
     words = {} if has_mass else frequent_words(corpus, NUM_FREQUENT, also=NAMED_WORDS)
     places = {q.phrase.text: _place(q, corpus) for q in missing if q.in_test_split}
-    with use_precision(spec.precision if device == "cuda" else "fp32", device):
+    with use_precision("fp32", device):
         test = as_tokens(corpus.test, len(corpus.vocab))
         reading = read_text(model, test, eos_id=corpus.eos_id, words=list(words), positions=places.values())
         rows = []

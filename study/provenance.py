@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from trainables.precision import bf16_instructions
+
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -41,6 +43,7 @@ def provenance() -> dict[str, Any]:
         **{name: _version(name) for name in ("torch", "ray", "optuna", "pyarrow")},
         "platform": platform.platform(),
         "cpu_model": _cpu_model(),
+        "bf16_instructions": bf16_instructions(),
         "num_cpus": os.cpu_count(),
         "num_gpus": gpus,
         "gpu_model": torch.cuda.get_device_name(0) if gpus else None,

@@ -8,6 +8,7 @@
 * ``runs``: a row per start of a driver, with its provenance.
 * ``subspace``: section 6.2's experiment, a row per finished epoch.
 * ``predictions``, ``word_mass``: what trained weights predict (Table 4, section 6.4).
+* ``token_scores``: ln p of every token of the validation and test split, a row per split of a confirm trial.
 
 Storage is a local folder or an ``s3://bucket/prefix`` URI (``trainables.storage``).
 """

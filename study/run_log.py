@@ -63,6 +63,7 @@ class RunLog(tune.Callback):
                 "reduction_factor": REDUCTION_FACTOR,
                 "hidden_size": spec.paper.hidden_size,
                 "num_params": spec.paper.num_params,
+                "precision": spec.precision,
             }
             if ended:
                 cell.ledger.records.flush()

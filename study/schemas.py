@@ -28,12 +28,14 @@ TRIALS = pa.schema(
         ("alpha", _F), ("target_gradient", _S), ("second_session_epoch", _I32), ("batch_size", _I32), ("bptt", _I32),
         ("status", _S), ("stopped_by", _S), ("would_stop_epoch", _I32), ("num_epochs", _I32), ("best_epoch", _I32),
         ("best_valid_ppl", _F), ("final_valid_ppl", _F), ("single_stream_valid_ppl", _F), ("test_ppl", _F),
-        ("num_params", _I64), ("device_s", _F), ("error", _S), ("precision", _S), ("git_commit", _S),
+        ("num_params", _I64), ("device_s", _F), ("error", _S), ("precision", _S), ("numerics", _I32),
+        ("git_commit", _S),
         ("started_at", _TIME), ("ended_at", _TIME),
     ]
 )  # fmt: skip
 """A row per trial. ``status`` is complete, pruned, failed or interrupted; a trial that has started and not ended
-stands as interrupted, so that a driver that dies leaves the truth behind."""
+stands as interrupted, so that a driver that dies leaves the truth behind. ``numerics`` is the version of the arithmetic
+(``recipes.NUMERICS``): trials that share it have comparable numbers, whatever their commits."""
 
 RUNS = pa.schema(
     [
@@ -45,10 +47,11 @@ RUNS = pa.schema(
         ("num_train_tokens", _I64), ("num_valid_tokens", _I64), ("num_test_tokens", _I64),
         ("num_samples", _I32), ("max_epochs", _I32), ("num_seeds", _I32), ("grace_period", _I32),
         ("reduction_factor", _I32), ("max_concurrent", _I32), ("time_budget_s", _F),
-        ("hidden_size", _I32), ("num_params", _I64),
+        ("hidden_size", _I32), ("num_params", _I64), ("precision", _S), ("bf16_instructions", _S),
     ]
 )  # fmt: skip
-"""A row per start of a driver: where the numbers come from, and the budget they were given."""
+"""A row per start of a driver: where the numbers come from, and the budget they were given. ``bf16_instructions`` are
+those of the driver's CPU (AMX or AVX512-BF16), null if it has none."""
 
 SUBSPACE = pa.schema(
     [
@@ -85,6 +88,15 @@ WORD_MASS = pa.schema(
 """A row per frequent word: the mean probability that a trial's best weights give it over a whole split, and over the
 positions where it is not the target (section 6.4). ``frequency_rank`` counts from 1 in the training split."""
 
+TOKEN_SCORES = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("seed", _I64), ("epoch", _I32), ("split", _S),
+        ("num_tokens", _I64), ("log_probs", pa.list_(pa.float32())), ("recorded_at", _TIME),
+    ]
+)  # fmt: skip
+"""A row per split (valid, test) of a complete confirm trial: ``log_probs`` is ln p of every token of the split, in its
+order, under the weights of the best validation epoch ``epoch``, the split read as one stream."""
+
 SCHEMAS: Mapping[str, pa.Schema] = {
     "epochs": EPOCHS,
     "trials": TRIALS,
@@ -92,6 +104,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "subspace": SUBSPACE,
     "predictions": PREDICTIONS,
     "word_mass": WORD_MASS,
+    "token_scores": TOKEN_SCORES,
 }
 HIVE_KEYS = pa.schema([("corpus", _S), ("size", _S), ("variant", _S)])
 STATUSES = ("complete", "pruned", "failed", "interrupted")

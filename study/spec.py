@@ -1,4 +1,9 @@
-"""StudySpec: what one study is, and the budget it is given."""
+"""StudySpec: what one study is, and the budget it is given.
+
+A study of no search trials (``num_samples`` 0) is the paper's recipe alone on fresh seeds. Its name depends on the
+recipe, the precision, the length and the seeds alone, so that no later change of search spaces or blocks orphans its
+records.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +36,8 @@ class StudySpec:
 
     cell: Cell
     num_samples: int
-    """Trials of the search: the paper's recipe, random draws, then TPE. May grow later."""
+    """Trials of the search: the paper's recipe, random draws, then TPE. May grow later, but not from 0: without a
+    search, only the paper's recipe is trained, on the seeds of the confirm block."""
     max_epochs: int
     """Full length of a trial, all its sessions together."""
     num_sessions: int = 1
@@ -53,7 +59,7 @@ class StudySpec:
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         for name, number, low in (
-            ("num_samples", self.num_samples, 1),
+            ("num_samples", self.num_samples, 0),
             ("max_epochs", self.max_epochs, 1),
             ("num_seeds", self.num_seeds, 0),
             ("search_seed", self.search_seed, 0),
@@ -87,9 +93,29 @@ class StudySpec:
         return rungs
 
     @property
+    def is_recipe_only(self) -> bool:
+        """Whether there is no search: the paper's recipe alone, on fresh seeds."""
+        return self.num_samples == 0
+
+    @property
     def name(self) -> str:
         """The study's name: the cell and a hash of what makes it this study."""
-        identity = {
+        kind, identity = ("recipe-", self._recipe_identity) if self.is_recipe_only else ("", self._search_identity)
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        suffix = "" if self.precision == "fp32" else f"-{self.precision}"
+        return f"{self.cell.variant}-{self.cell.size}-{self.cell.corpus}-{kind}{digest}{suffix}"
+
+    @property
+    def _recipe_identity(self) -> dict[str, object]:
+        # Fields at their defaults are left out: a field that is added later, with a default that changes nothing, must
+        # not rename what is on record.
+        defaults = {f.name: f.default for f in dataclasses.fields(TrialConfig)}
+        recipe = {name: value for name, value in self.paper.to_dict().items() if value != defaults[name]}
+        return {"recipe": recipe, "first_seed": _FIRST_CONFIRM_SEED}
+
+    @property
+    def _search_identity(self) -> dict[str, object]:
+        return {
             "cell": self.cell._asdict(),
             "recipe": self.paper.to_dict(),
             "space": space_hash(self.cell),
@@ -97,19 +123,16 @@ class StudySpec:
             "search_seed": self.search_seed,
             "asha": [self.grace_period, REDUCTION_FACTOR],
         }
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-        suffix = "" if self.precision == "fp32" else f"-{self.precision}"
-        return f"{self.cell.variant}-{self.cell.size}-{self.cell.corpus}-{digest}{suffix}"
 
     @property
     def num_random(self) -> int:
         """Trials of the random block: half of what follows the paper's recipe."""
-        return (self.num_samples - 1) // 2
+        return max(0, self.num_samples - 1) // 2
 
     @property
     def num_tpe(self) -> int:
         """Trials of the tpe block."""
-        return self.num_samples - 1 - self.num_random
+        return max(0, self.num_samples - 1 - self.num_random)
 
     @property
     def confirm_seeds(self) -> list[int]:
@@ -143,8 +166,14 @@ class StudySpec:
     def num_trials(self) -> dict[str, int]:
         """Trials of each block. The confirm block is counted in full: the paper's recipe and the best of the
         search, which may turn out to be the same, and without a search is."""
-        num_confirmed = 1 if self.num_samples == 1 else 2
-        return {"default": 1, "random": self.num_random, "tpe": self.num_tpe, "confirm": num_confirmed * self.num_seeds}
+        num_confirmed = 1 if self.num_samples <= 1 else 2
+        num_default = min(1, self.num_samples)
+        return {
+            "default": num_default,
+            "random": self.num_random,
+            "tpe": self.num_tpe,
+            "confirm": num_confirmed * self.num_seeds,
+        }
 
     @property
     def expected_epochs(self) -> dict[str, float]:

@@ -114,7 +114,7 @@ FIGURE_1_FLAGS = (
 def add_target(parsers: argparse._SubParsersAction[argparse.ArgumentParser], target: Target) -> None:
     """Adds a target's own parser, with the flags that it uses; those of other targets alone are refused by name."""
     parser = parsers.add_parser(target.name, help=target.shows, description=target.shows, allow_abbrev=False)
-    parser.set_defaults(size=None, corpus=None, num_samples=None if target.searches else 1, phrase=[])
+    parser.set_defaults(size=None, corpus=None, num_samples=None if target.searches else 0, phrase=[])
     own: dict[str, dict[str, Any]] = {
         "--size": {"choices": target.all_sizes, "help": f"only this one (default: {', '.join(target.sizes)})"},
         "--corpus": {"choices": target.all_corpora, "help": f"only this one (default: {', '.join(target.corpora)})"},

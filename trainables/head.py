@@ -16,20 +16,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.products import add_outer, operand, product
+from trainables.products import Memory, add_outer, operand, operand_dtype, product, wide_product
 from trainables.scores import AugmentedTerm, TargetDistributions, scores_to_gradient
 
 TOKENS_PER_CHUNK = 350
-"""Half a window's scores stand at once; fewer make the products slower, more make them no faster."""
+"""Half a window's float32 scores stand at once; fewer make the products slower, more make them no faster. Of bf16
+scores, half the size, all of a window's do: the decoder's gradient is then one product."""
 
 
 def use_compaction(hidden_size: int, drop_prob: float, device: torch.device | str) -> bool:
-    """Whether the compacted head is the faster one; never on a GPU, where its indices would have to be waited for.
+    """Whether the compacted head is the faster one: in fp32 on a CPU, if enough units are dropped.
+
+    On a GPU its indices would have to be waited for; in bf16 there is less to save.
 
     Measured on one core at PTB's vocabulary, compacted against dense, cross-entropy alone: at 200 units 1.09 times the
     time at drop .5 and .86 at .65; at 650 units 1.14 at .4, .93 at .5 and .75 at .65.
     """
-    return torch.device(device).type == "cpu" and drop_prob >= (0.5 if hidden_size >= 400 else 0.6)
+    if torch.device(device).type != "cpu" or operand_dtype() is not None:
+        return False
+    return drop_prob >= (0.5 if hidden_size >= 400 else 0.6)
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,8 @@ class Head:
         self.augmented, self.compact = augmented, compact
         self.tokens_per_chunk = TOKENS_PER_CHUNK if tokens_per_chunk is None else tokens_per_chunk
         self.d_hidden = like.new_zeros(num_trials, num_steps * batch_size, hidden_size)
-        self._target_memory = (like.new_empty(0), like.new_empty(0))
-        if compact:
-            self._kept_weights = like.new_empty(hidden_size, vocab_size)
+        self.dtype = like.dtype
+        self._memory = Memory(like.device)
 
     def __call__(
         self, hidden: Tensor, kept: Tensor, targets: Targets, weights: DecoderWeights, gradients: DecoderWeights
@@ -111,56 +115,65 @@ class Head:
             gradients.bias.zero_()
         if gradients.embedding is not None and gradients.embedding is not gradients.decoder:
             gradients.embedding.zero_()
-        table = self._table(targets, weights)
+        decoder = self._rounded("decoder", weights.decoder)
+        table = self._table(targets, weights, decoder)
+        flat = hidden.reshape(k, t * b, h)
         if self.compact:
             cross_entropy, log_sums = self._compact(hidden, kept, targets.words, table, weights, gradients)
         else:
-            flat = hidden.reshape(k, t * b, h)
-            cross_entropy, log_sums = self._dense(flat, targets.words, table, weights, gradients)
+            cross_entropy, log_sums = self._dense(flat, targets.words, table, weights.bias, decoder, gradients)
         if table is None:
             return cross_entropy, torch.zeros_like(cross_entropy)
-        return cross_entropy, table.finish(log_sums, gradients.embedding)
+        augmented = table.finish(flat, self.d_hidden, decoder, gradients.decoder, gradients.embedding)
+        return cross_entropy, augmented + log_sums
 
-    def _table(self, targets: Targets, weights: DecoderWeights) -> TargetDistributions | None:
+    def _rounded(self, name: str, matrix: Tensor) -> Tensor:
+        """A matrix (K, V, H) as products take it, in its own memory order."""
+        dtype = operand_dtype()
+        if dtype is None or matrix.dtype != torch.float32:
+            return matrix
+        transposed = matrix.stride(1) == 1
+        shape = matrix.transpose(1, 2).shape if transposed else matrix.shape
+        memory = self._memory.take(name, tuple(shape), dtype)
+        return operand(matrix, memory.transpose(1, 2) if transposed else memory)
+
+    def _table(self, targets: Targets, weights: DecoderWeights, decoder: Tensor) -> TargetDistributions | None:
         if self.augmented is None:
             return None
         assert targets.distinct is not None
         assert targets.index is not None
         assert weights.embedding is not None
-        k, distinct = targets.distinct.shape
-        size = k * distinct * self.shape[-1]
-        if self._target_memory[0].numel() < size:  # an eighth more than asked for: the next windows may need it
-            self._target_memory = (
-                weights.embedding.new_empty(size + size // 8),
-                weights.embedding.new_empty(size + size // 8),
-            )
+        embedding = decoder if weights.embedding is weights.decoder else self._rounded("embedding", weights.embedding)
         return TargetDistributions(
-            self.augmented, weights.embedding, targets.distinct, targets.index, self._target_memory
-        )
+            self.augmented, weights.embedding, embedding, targets.distinct, targets.index, self._memory,
+            gathered=True if self.compact else None,
+        )  # fmt: skip
 
     def _dense(
         self,
         hidden: Tensor,
         words: Tensor,
         table: TargetDistributions | None,
-        weights: DecoderWeights,
+        bias: Tensor | None,
+        decoder: Tensor,
         gradients: DecoderWeights,
     ) -> tuple[Tensor, Tensor]:
         k, n, _ = hidden.shape
         cross_entropy, log_sums = hidden.new_zeros(k), hidden.new_zeros(k)
-        decoder = operand(weights.decoder)
-        for start in range(0, n, self.tokens_per_chunk):
-            tokens = slice(start, min(start + self.tokens_per_chunk, n))
-            scores = product(hidden[:, tokens], decoder.transpose(1, 2))
+        at_once = self.tokens_per_chunk * hidden.element_size() // decoder.element_size()
+        for start in range(0, n, at_once):
+            tokens = slice(start, min(start + at_once, n))
+            scores = wide_product(hidden[:, tokens], decoder.transpose(1, 2), self._memory, "scores")
             rows = None if table is None else table.index[:, tokens]
             ce, lse = scores_to_gradient(
-                scores, words[:, tokens], bias=weights.bias, d_bias=gradients.bias, targets=table, rows=rows
-            )
+                scores, words[:, tokens], memory=self._memory, weight_dtype=self.dtype, bias=bias,
+                d_bias=gradients.bias, targets=table, rows=rows,
+            )  # fmt: skip
             cross_entropy += ce
             if lse is not None:
                 log_sums += lse
             self.d_hidden[:, tokens] = product(scores, decoder)
-            add_outer(gradients.decoder, scores, hidden[:, tokens], overwrite=start == 0)
+            add_outer(gradients.decoder, scores, hidden[:, tokens], overwrite=start == 0, memory=self._memory)
         return cross_entropy, log_sums
 
     def _compact(
@@ -185,13 +198,14 @@ class Head:
             index = None if table is None else table.index.view(k, t, b)[one]
             for stream in range(b):
                 units = kept[trial, stream].nonzero().view(-1)
-                kept_weights = torch.index_select(by_unit, 0, units, out=self._kept_weights[: units.numel()])
+                kept_weights = self._memory.take("kept weights", (units.numel(), by_unit.shape[1]), by_unit.dtype)
+                torch.index_select(by_unit, 0, units, out=kept_weights)
                 states = hidden[trial, :, stream].index_select(1, units)
                 scores = product(states, kept_weights)
                 rows = None if index is None else index[:, :, stream]
                 ce, lse = scores_to_gradient(
-                    scores.unsqueeze(0), words[one, :, stream], bias=bias, d_bias=d_bias, targets=table, rows=rows,
-                    trials=one,
+                    scores.unsqueeze(0), words[one, :, stream], memory=self._memory, weight_dtype=self.dtype, bias=bias,
+                    d_bias=d_bias, targets=table, rows=rows, trials=one,
                 )  # fmt: skip
                 cross_entropy[one] += ce
                 if lse is not None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.products import add_outer, operand, product, product_sum
+from trainables.products import add_outer, product, product_sum, recurrent_operand
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def layer_forward(
         buffers.hidden[:, 0].copy_(hidden)
     else:
         torch.mul(hidden, mask, out=buffers.hidden[:, 0])
-    recurrent = operand(weights.h).transpose(1, 2)
+    recurrent = recurrent_operand(weights.h).transpose(1, 2)
     for step, below in zip(buffers.forward_steps, from_below.view(k, t, b, 4 * h).unbind(1), strict=True):
         sigmoids, o, i, f, g, cell_in, cell_out, tanh_cell, hidden_in, hidden_out = step
         before = product_sum(below, hidden_in, recurrent)
@@ -175,7 +175,7 @@ def layer_backward(
     k, t, b, h = buffers.shape
     _local_factors(mask, buffers)
     steps, d_above = buffers.backward_steps, d_output.unbind(1)
-    d_cell, recurrent = buffers.d_cell, operand(weights.h)
+    d_cell, recurrent = buffers.d_cell, recurrent_operand(weights.h)
     for step in range(t - 1, -1, -1):
         _, d_o, d_others, o_factor, other_factors, cell_factor, _ = steps[step]
         if step == t - 1:

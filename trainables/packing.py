@@ -110,7 +110,8 @@ class Pack:
         if self._stacked:
             self._stacks[0].admit(slot, config, state)
         else:
-            stack = Stack(config, 1, refill=False, device=self.device, dtype=self.dtype)
+            with use_precision(self.precision, self.device):
+                stack = Stack(config, 1, refill=False, device=self.device, dtype=self.dtype)
             stack.admit(0, config, state)
             self._stacks[slot] = stack
         return slot
@@ -170,7 +171,7 @@ class Pack:
             ValueError: if a token is outside the vocabulary, or there is none.
         """
         text = as_tokens(tokens, self.template.vocab_size)
-        with use_precision(self.precision, self.device):
+        with use_precision("fp32", self.device):
             found = {base: stack.evaluate(text, eos_id=eos_id, batch_size=batch_size)
                      for base, stack in sorted(self._stacks.items())}  # fmt: skip
         return {base + index: nats for base, each in found.items() for index, nats in each.items()}

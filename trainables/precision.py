@@ -1,7 +1,10 @@
 """Precision of the matrix products: ``fp32``, ``tf32`` or ``bf16``. Weights, sums and softmaxes are float32 in all.
 
 ``tf32`` rounds a product's operands to 10 bits of mantissa inside the GPU; ``bf16`` rounds them to 7 bits in memory, so
-that they also take half the room. Both accumulate in float32. Float64 products are never rounded.
+that they also take half the room. All accumulate in float32. On a GPU a bf16 product's result stays float32; on a CPU
+it is rounded too (``products.py``), and the recurrence of small models is left in float32. Float64 products are never
+rounded. Precision is that of training: evaluations are made in fp32 on every device, so that perplexities differ by
+training alone.
 """
 
 from __future__ import annotations
@@ -21,6 +24,15 @@ def default_precision(device: torch.device | str) -> str:
     return "tf32" if torch.device(device).type == "cuda" else "fp32"
 
 
+def bf16_instructions() -> str | None:
+    """The instructions by which this machine's CPU multiplies bf16 numbers; None if it has none."""
+    for name, probe in (("AMX", "_is_amx_tile_supported"), ("AVX512-BF16", "_is_avx512_bf16_supported")):
+        # They are not part of torch's documented interface: a release without them is one without bf16 here.
+        if getattr(torch.cpu, probe, lambda: False)():
+            return name
+    return None
+
+
 def check_precision(precision: str, device: torch.device | str) -> str:
     """The precision, if the device has it.
 
@@ -29,9 +41,14 @@ def check_precision(precision: str, device: torch.device | str) -> str:
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if precision != "fp32" and torch.device(device).type != "cuda":
-        kind = torch.device(device).type
-        raise ValueError(f"precision {precision!r} needs a CUDA device: on {kind!r} it must be fp32")
+    kind = torch.device(device).type
+    if precision == "tf32" and kind != "cuda":
+        raise ValueError(f"precision 'tf32' needs a CUDA device: on {kind!r} it must be fp32 or bf16")
+    if precision == "bf16" and kind == "cpu" and bf16_instructions() is None:
+        raise ValueError(
+            "precision 'bf16' needs a CUDA device or a CPU with AVX512-BF16 or AMX: this CPU has neither, and its bf16 "
+            "products would be slower than fp32"
+        )
     return precision
 
 

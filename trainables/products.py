@@ -7,13 +7,15 @@ reaches oneDNN is the one that torch's own compiler emits for a linear layer; wh
 device or precision, ``torch.matmul`` is used.
 
 On a CPU a stack's products run trial by trial, through the very kernels that a trial alone runs through: its numbers
-are then the same bits, however many stand beside it. On a GPU they are batched, and in bf16 (``precision.py``) the
-operands are rounded first.
+are then the same bits, however many stand beside it. On a GPU they are batched. In bf16 (``precision.py``) the operands
+are rounded first, and on a CPU the results too, for oneDNN's bf16 product gives its own type only.
 
 Shapes: K trials, V words, H units, n rows.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -30,11 +32,32 @@ def _has_onednn_linear() -> bool:
 
 
 HAS_ONEDNN_LINEAR = _has_onednn_linear()
-ONEDNN_MIN_WEIGHTS = 500_000
+ONEDNN_MIN_WEIGHTS = 100_000
 """Elements of a step's weights from which oneDNN's product of a few rows wins: where they outgrow a core's cache."""
 
 
 _operand_dtype: torch.dtype | None = None
+
+
+class Memory:
+    """Tensors that are used again in every window. A fresh one of some megabytes costs the system's zeroing of it.
+
+    Args:
+        device: of the tensors.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._tensors: dict[str, Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A contiguous tensor whose values are whatever was last written under its name."""
+        size = math.prod(shape)
+        held = self._tensors.get(name)
+        if held is None or held.dtype != dtype or held.numel() < size:
+            # An eighth more than asked for: the next windows may need it.
+            self._tensors[name] = held = torch.empty(size + size // 8, dtype=dtype, device=self._device)
+        return held[:size].view(shape)
 
 
 def operand_dtype() -> torch.dtype | None:
@@ -48,16 +71,38 @@ def set_operand_dtype(dtype: torch.dtype | None) -> None:
     _operand_dtype = dtype
 
 
-def operand(x: Tensor) -> Tensor:
-    """x as products take it: rounded once here, it is not rounded again by each of them."""
-    return x if _operand_dtype is None or x.dtype != torch.float32 else x.to(_operand_dtype)
+def operand(x: Tensor, out: Tensor | None = None) -> Tensor:
+    """x rounded to ``operand_dtype``: rounded once here, it is not rounded again by each product.
+
+    Args:
+        x: float32 to be rounded; any other type is returned as it is.
+        out: memory of ``operand_dtype`` and of the shape of x for the result, if x is rounded.
+    """
+    if _operand_dtype is None or x.dtype != torch.float32:
+        return x
+    return x.to(_operand_dtype) if out is None else out.copy_(x)
 
 
-def _rounded_product(a: Tensor, b: Tensor) -> Tensor:
-    """a b in float32, of operands rounded to ``operand_dtype``."""
+def recurrent_operand(weight: Tensor) -> Tensor:
+    """A weight (K, n, m) as the recurrence's products of a few rows take it.
+
+    On a CPU only weights that outgrow a core's cache are rounded: of smaller ones bf16 products take as long.
+    """
+    if weight.device.type == "cpu" and weight[0].numel() < ONEDNN_MIN_WEIGHTS:
+        return weight
+    return operand(weight)
+
+
+def _rounded_product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """a b of operands rounded to ``operand_dtype``, accumulated in float32.
+
+    On a GPU the result is float32. On a CPU oneDNN's product rounds its result too, to ``operand_dtype``.
+    """
     a, b = operand(a), operand(b)
-    if a.device.type != "cuda":  # the product of two bf16 numbers is exact in float32
-        return a.float() @ b.float()
+    if a.device.type != "cuda":
+        if a.dim() == 3 and a.shape[0] == 1:  # one product is faster than a batch of one
+            return torch.mm(a[0], b[0]).unsqueeze(0)
+        return torch.mm(a, b, out=out) if a.dim() == 2 else torch.bmm(a, b)
     return (torch.mm if a.dim() == 2 else torch.bmm)(a, b, out_dtype=torch.float32)
 
 
@@ -77,7 +122,7 @@ def _uses_onednn(x: Tensor) -> bool:
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """a b + bias, a new tensor; a and b may be transposed views.
+    """a b + bias, a new tensor in the type of the operands before rounding; a and b may be transposed views.
 
     Args:
         a: (K, n, k) or (n, k).
@@ -88,7 +133,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         biases = [None] * a.shape[0] if bias is None else bias.split(1)
         return torch.cat([product(*each) for each in zip(a.split(1), b.split(1), biases, strict=True)])
     if _rounds(a):
-        result = _rounded_product(a, b)
+        result = _rounded_product(a, b).float()
         return result if bias is None else result.add_(bias.unsqueeze(1))
     if not _uses_onednn(a):
         return a @ b if bias is None else torch.baddbmm(bias.unsqueeze(1), a, b)
@@ -97,18 +142,35 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     return product(a[0], b[0], None if bias is None else bias[0]).unsqueeze(0)
 
 
+def wide_product(a: Tensor, b: Tensor, memory: Memory, name: str) -> Tensor:
+    """a b in ``wide_dtype``, contiguous: for results with V columns.
+
+    Args:
+        a: (K, n, k).
+        b: (K, k, m).
+        memory: holds the result where it is narrower than float32; oneDNN's float32 product makes its own.
+        name: of the result in the memory; the next result of that name takes its place.
+    """
+    if _operand_dtype is None or not _rounds(a) or a.device.type != "cpu":
+        return product(a, b)
+    out = memory.take(name, (a.shape[0], a.shape[1], b.shape[2]), _operand_dtype)
+    for each in zip(a.unbind(0), b.unbind(0), out.unbind(0), strict=True):
+        _rounded_product(*each)
+    return out
+
+
 def product_sum(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """c + a b, a new tensor, for (K, n, m), (K, n, k) and (K, k, m)."""
+    """c + a b, a new tensor, for (K, n, m), (K, n, k) and (K, k, m); a is rounded if b is (``recurrent_operand``)."""
     if _one_by_one(a):
         return torch.cat([product_sum(*each) for each in zip(c.split(1), a.split(1), b.split(1), strict=True)])
-    if _rounds(a):
-        return _rounded_product(a, b).add_(c)
+    if b.dtype == _operand_dtype:
+        return _rounded_product(a, b).float().add_(c)
     if b.numel() < ONEDNN_MIN_WEIGHTS or not _uses_onednn(a):
         return torch.baddbmm(c, a, b)
     return torch.ops.mkldnn._linear_pointwise.binary(a[0], c[0], b[0].t(), None, "add").unsqueeze(0)
 
 
-def add_outer(out: Tensor, left: Tensor, right: Tensor, *, overwrite: bool) -> None:
+def add_outer(out: Tensor, left: Tensor, right: Tensor, *, overwrite: bool, memory: Memory | None = None) -> None:
     """out += left^T right, or out = left^T right.
 
     Args:
@@ -116,15 +178,17 @@ def add_outer(out: Tensor, left: Tensor, right: Tensor, *, overwrite: bool) -> N
         left: (K, n, V).
         right: (K, n, H).
         overwrite: whether what ``out`` held is dropped.
+        memory: of the product before it is widened, where it is narrower than ``out``.
     """
     if _one_by_one(out):
         for each in zip(out.split(1), left.split(1), right.split(1), strict=True):
-            add_outer(*each, overwrite=overwrite)
+            add_outer(*each, overwrite=overwrite, memory=memory)
         return
     if out.stride(1) == 1:  # unit-major: the product comes out in the memory's order
         out, left, right = out.transpose(1, 2), right, left
     if _uses_onednn(out) or _rounds(out):
-        outer = product(left.transpose(1, 2), right)
+        left = left.transpose(1, 2)
+        outer = product(left, right) if memory is None else wide_product(left, right, memory, "outer")
         if overwrite:
             out.copy_(outer)
         else:
@@ -145,6 +209,19 @@ def gather_rows(table: Tensor, index: Tensor) -> Tensor:
     if table.shape[0] == 1:
         return table[0].index_select(0, index[0]).unsqueeze(0)
     return table[torch.arange(table.shape[0], device=index.device).unsqueeze(1), index]
+
+
+def sum_rows(rows: Tensor, index: Tensor, num_rows: int) -> Tensor:
+    """Sums of the rows that have the same index: (K, n, H) at (K, n) gives (K, num_rows, H).
+
+    On a GPU a product with the indices' indicator, whose sums come in the same order every time.
+    """
+    if rows.device.type == "cpu":
+        sums = rows.new_zeros(rows.shape[0], num_rows, rows.shape[-1])
+        add_rows(sums, index, rows)
+        return sums
+    numbers = torch.arange(num_rows, device=index.device).view(1, -1, 1)
+    return product((index.unsqueeze(1) == numbers).to(rows.dtype), rows)
 
 
 def add_rows(table: Tensor, index: Tensor, rows: Tensor) -> None:

@@ -18,12 +18,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+NUMERICS = 1
+"""Version of a trial's arithmetic. To be raised when the same configuration and seed give other numbers than before, by
+more than rounding: the golden losses in the tests then fail. It is recorded with each trial."""
+
 BATCH_SIZE = 20  # streams read side by side; paper 6.1 (arXiv v1), zaremba2014
 BPTT = 35  # steps unrolled, windows do not overlap; paper A
 NUM_LAYERS = 2  # paper 6.1
 TAU = 20.0  # temperature of the augmented loss; paper A
 # The paper does not say whether gradient flows through the target distribution. Minimising J_tot as written
-# (eq. 3.3) lets it flow; every search space of an augmented variant tries both.
+# (eq. 3.3) lets it flow, and so the small REAL learns faster on PTB: in one run of each, batched validation perplexity
+# 171.2 / 153.7 / 139.1 after epochs 2 / 3 / 4 where it flows and 174.5 / 156.6 / 149.4 where it is stopped. Every
+# search space of an augmented variant tries both.
 TARGET_GRADIENT = "flow"
 TARGET_GRADIENTS = ("flow", "stop")
 
@@ -70,7 +76,7 @@ class Size:
     init_range: float
     """Weights start uniform in [-init_range, init_range]; zaremba2014."""
     max_epochs: int
-    """Full length of a trial; ours (99 % of the learning rate's total is spent by then)."""
+    """Full length of a trial; ours (98 % of the sum of its learning rates, were it never to end, is spent by then)."""
     num_samples: int
     """Trials of the search when the user names no number; ours."""
 
@@ -82,11 +88,11 @@ SIZES: Mapping[str, Size] = {
         Size(name="tiny", hidden_size=48, lr=1.0, lr_decay=0.8, lr_decay_start_epoch=7, max_grad_norm=5.0,
              init_range=0.1, max_epochs=12, num_samples=12),
         Size(name="small", hidden_size=200, lr=1.0, lr_decay=0.9, lr_decay_start_epoch=5, max_grad_norm=5.0,
-             init_range=0.1, max_epochs=50, num_samples=40),
+             init_range=0.1, max_epochs=40, num_samples=40),
         Size(name="medium", hidden_size=650, lr=1.0, lr_decay=0.9, lr_decay_start_epoch=10, max_grad_norm=5.0,
-             init_range=0.05, max_epochs=55, num_samples=40),
+             init_range=0.05, max_epochs=45, num_samples=40),
         Size(name="large", hidden_size=1500, lr=1.0, lr_decay=0.97, lr_decay_start_epoch=1, max_grad_norm=6.0,
-             init_range=0.04, max_epochs=150, num_samples=40),
+             init_range=0.04, max_epochs=130, num_samples=40),
     )
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from trainables.batching import distinct_words
 from trainables.layer import LayerBuffers, layer_backward, layer_forward
 from trainables.model import VDLSTM, State
-from trainables.products import add_outer, add_rows, norms, product, shared_rows
+from trainables.products import Memory, add_outer, add_rows, norms, product, shared_rows
 from trainables.scores import AugmentedTerm, TargetDistributions, rows_per_block
 from trainables.stack_weights import StackWeights
 from trainables.subspace_config import SubspaceConfig
@@ -46,7 +46,7 @@ class SubspaceStep:
         self._buffers = [LayerBuffers(*shape, like=like) for _ in self.weights.layers]
         self._d_x = [like.new_empty(shape) for _ in self.weights.layers]
         self._d_hidden = like.new_empty(1, config.bptt * config.batch_size, model.hidden_size)
-        self._table_memory = (like.new_empty(0), like.new_empty(0))
+        self._memory = Memory(like.device)
         self.optimizer = SubspaceOptimizer(
             config.optimizer,
             self.weights.trial(0),
@@ -117,17 +117,16 @@ class SubspaceStep:
             log_sums += log_sum
             self._d_hidden[:, tokens] = product(scores, decoder)
             add_outer(gradients.decoder, scores, hidden[:, tokens], overwrite=start == 0)
-        augmented = table.finish(log_sums, gradients.embedding)
-        return cross_entropy[0], augmented[0]
+        augmented = table.finish(hidden, self._d_hidden, decoder, gradients.decoder, gradients.embedding)
+        return cross_entropy[0], (augmented + log_sums)[0]
 
     def _table(self, targets: Tensor) -> tuple[TargetDistributions, Tensor]:
         """y-tilde of the distinct targets, and which of them each token has."""
         like = self.weights.embedding
         distinct, index = (x.to(like.device) for x in distinct_words(targets, multiple_of=_TARGETS_MULTIPLE))
-        size = distinct.numel() * like.shape[1]
-        if self._table_memory[0].numel() < size:
-            self._table_memory = (like.new_empty(size + size // 8), like.new_empty(size + size // 8))
-        table = TargetDistributions(self._term, like, distinct.unsqueeze(0), index.unsqueeze(0), self._table_memory)
+        table = TargetDistributions(
+            self._term, like, like, distinct.unsqueeze(0), index.unsqueeze(0), self._memory, gathered=True
+        )
         return table, index
 
     def _scores_to_gradient(
@@ -139,14 +138,13 @@ class SubspaceStep:
         assert d_bias is not None
         num_rows, vocab_size = scores.shape
         block, beta = rows_per_block(num_rows, vocab_size, scores.device), self.config.beta
-        residual, target = table.residual.view(-1, vocab_size), table.target.view(-1, vocab_size)
+        target = table.target.view(-1, vocab_size)
         scratch = scores.new_empty(2, block, vocab_size)
         cross_entropy, log_sums = scores.new_zeros(()), scores.new_zeros(())
         for start in range(0, num_rows, block):
             z, of = scores[start : start + block], row[start : start + block]
             column = words[start : start + block].unsqueeze(-1)
             scaled = torch.mul(z, 1 / self.config.tau, out=scratch[0, : z.shape[0]])
-            residual.index_add_(0, of, scaled, alpha=-1)
             z.add_(bias)
             y = torch.softmax(z, -1, out=scratch[1, : z.shape[0]])
             log_partition = z.amax(-1, keepdim=True) - y.amax(-1, keepdim=True).log_()

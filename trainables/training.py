@@ -63,7 +63,8 @@ class Training:
         self.model = VDLSTM.from_config(
             config, generator=weight_generator, word_major=word_major, device=self.device, dtype=dtype
         )
-        self._step = Step(self.model, config)
+        with use_precision(self.precision, self.device):  # it decides what pays in the step
+            self._step = Step(self.model, config)
 
     @property
     def num_params(self) -> int:
@@ -106,7 +107,7 @@ class Training:
             raise error
 
     def evaluate(self, tokens: np.ndarray | Tensor, *, eos_id: int, batch_size: int = 20) -> float:
-        """Nats per token of a text: dropout off, state carried, every token counted (zaremba2014).
+        """Nats per token of a text in fp32: dropout off, state carried, every token counted (zaremba2014).
 
         Args:
             tokens: (N,) token ids.
@@ -117,7 +118,7 @@ class Training:
             ValueError: if a token is outside the vocabulary, or there is none.
         """
         text = as_tokens(tokens, self.config.vocab_size)
-        with use_precision(self.precision, self.device):
+        with use_precision("fp32", self.device):
             return nats_per_token(self.model, text, eos_id=eos_id, batch_size=batch_size)
 
     def subspace_distance(self) -> float | None:

@@ -22,7 +22,7 @@ import torch
 from trainables.batching import as_tokens
 from trainables.checkpoint import CheckpointError, CheckpointFolder
 from trainables.config import TrialConfig
-from trainables.evaluation import nats_per_token
+from trainables.evaluation import token_log_probs
 from trainables.model import VDLSTM
 from trainables.outcome import EpochResult, NonFiniteLossError
 from trainables.precision import use_precision
@@ -181,25 +181,33 @@ class TrialRun:
             self._best_state = trained.model_state()
             self._folder.save("best", {"epoch": trained.epoch, "model": self._best_state})
         if row["done"] and self.job.evaluate_test:
-            row.update(self._evaluate_best())
+            try:
+                row.update(self._evaluate_best())
+            except NonFiniteLossError as error:
+                return self.failure(error)
         row["epoch_s"] = seconds()
         self.rows.append(row)
         self._folder.save("last", self.state(trained))
         return dict(row)
 
-    def _evaluate_best(self) -> dict[str, float]:
-        """Perplexities of the best validation epoch's weights, one stream, every token counted."""
+    def _evaluate_best(self) -> dict[str, Any]:
+        """Perplexities and token scores of the best validation epoch's weights, one stream, every token counted.
+
+        Raises:
+            NonFiniteLossError: if a perplexity is not a finite number.
+        """
         best = self._best_state or (self._folder.load("best") or {}).get("model")
         if best is None:
             raise CheckpointError(f"trial {self.job.trial_id} has no best weights to evaluate")
         model = VDLSTM.from_config(self.config, device=self._device)
         model.load_state_dict(best)
-        texts = {"single_stream_valid_ppl": self._texts.valid, "test_ppl": self._texts.test()}
-        with use_precision(self.job.precision, self._device):
-            losses = {
-                name: nats_per_token(
-                    model, as_tokens(text, self.config.vocab_size), eos_id=self._texts.eos_id, batch_size=1
-                )
-                for name, text in texts.items()
+        texts = {"valid": self._texts.valid, "test": self._texts.test()}
+        with use_precision("fp32", self._device):
+            scores = {
+                split: token_log_probs(model, as_tokens(text, self.config.vocab_size), eos_id=self._texts.eos_id)
+                for split, text in texts.items()
             }
-        return {name: math.exp(loss) for name, loss in losses.items()}
+        ppl = {split: float(torch.exp(-each.mean(dtype=torch.float64))) for split, each in scores.items()}
+        if not all(map(math.isfinite, ppl.values())):
+            raise NonFiniteLossError(f"the perplexities of the best weights are {ppl}")
+        return {"single_stream_valid_ppl": ppl["valid"], "test_ppl": ppl["test"], "token_scores": scores}

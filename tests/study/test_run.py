@@ -45,8 +45,8 @@ def test_the_command_line_is_frozen():
         (["--variant", "elmo", "--size", "small"], "choose from"),
         (["--variant", "real", "--size", "huge"], "choose from"),
         ([*CELL, "--corpus", "c4"], "choose from"),
-        ([*CELL, "--num-samples", "0"], "must be a whole number of at least 1, got '0'"),
-        ([*CELL, "--num-samples", "2.5"], "must be a whole number of at least 1, got '2.5'"),
+        ([*CELL, "--num-samples", "-1"], "must be a whole number of at least 0, got '-1'"),
+        ([*CELL, "--num-samples", "2.5"], "must be a whole number of at least 0, got '2.5'"),
         ([*CELL, "--max-epochs", "-1"], "must be a whole number of at least 1, got '-1'"),
         ([*CELL, "--seeds", "-1"], "must be a whole number of at least 0, got '-1'"),
         ([*CELL, "--search-seed", "x"], "must be a whole number of at least 0, got 'x'"),
@@ -183,6 +183,7 @@ def test_a_pack_has_a_slot_for_each_variant(capsys, tmp_path, instant_probe, mon
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
-def test_a_cpu_has_one_precision(precision, capsys, tmp_path, instant_probe):
+def test_a_precision_that_the_machine_does_not_have_is_refused(precision, capsys, tmp_path, instant_probe, monkeypatch):
+    monkeypatch.setattr("trainables.precision.bf16_instructions", lambda: None)
     assert main([*CELL, "--precision", precision, "--storage", str(tmp_path), "--dry-run"]) == 2
     assert f"precision '{precision}' needs a CUDA device" in capsys.readouterr().out

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from study.records import Cell
@@ -14,7 +16,7 @@ def spec(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_samples": 0}, "num_samples must be a whole number of at least 1, got 0"),
+        ({"num_samples": -1}, "num_samples must be a whole number of at least 0, got -1"),
         ({"max_epochs": 0}, "max_epochs must be a whole number of at least 1, got 0"),
         ({"num_seeds": -1}, "num_seeds must be a whole number of at least 0, got -1"),
         ({"search_seed": -1}, "search_seed must be a whole number of at least 0, got -1"),
@@ -124,3 +126,40 @@ def test_a_second_session_makes_another_study_whose_trials_all_restart_half_way(
 def test_without_a_search_only_the_paper_is_confirmed():
     assert spec(num_samples=1, num_seeds=6).num_trials == {"default": 1, "random": 0, "tpe": 0, "confirm": 6}
     assert spec(num_samples=2, num_seeds=6).num_trials["confirm"] == 12
+
+
+RECIPE_ONLY = {
+    "baseline": "baseline-small-ptb-recipe-6d76344d",
+    "al": "al-small-ptb-recipe-e86e3772",
+    "re": "re-small-ptb-recipe-0ecbb782",
+    "real": "real-small-ptb-recipe-2a2095b8",
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_name_of_a_recipe_only_study_is_fixed(variant):
+    """Hours of training lie under these names. Whoever changes one orphans them."""
+    cell = Cell("ptb", "small", variant)
+    one = StudySpec(cell=cell, num_samples=0, max_epochs=40)
+    assert one.name == RECIPE_ONLY[variant]
+    assert dataclasses.replace(one, precision="bf16").name == f"{RECIPE_ONLY[variant]}-bf16"
+
+
+def test_the_name_of_a_recipe_only_study_depends_on_no_search(monkeypatch):
+    one = StudySpec(cell=CELL, num_samples=0, max_epochs=40)
+    name = one.name
+    others = [{"max_epochs": 41}, {"num_sessions": 2}, {"cell": CELL._replace(size="medium")}, {"num_samples": 1}]
+    assert len({name, *(dataclasses.replace(one, **changes).name for changes in others)}) == 5
+    monkeypatch.setattr("study.spec.space_hash", lambda cell: "another")
+    monkeypatch.setattr("study.spec.REDUCTION_FACTOR", 2)
+    assert one.is_recipe_only
+    assert dataclasses.replace(one, num_seeds=3, search_seed=5).name == name
+    monkeypatch.setattr("study.spec._FIRST_CONFIRM_SEED", 201)
+    assert one.name != name
+
+
+def test_a_recipe_only_study_is_the_recipe_on_fresh_seeds_and_nothing_else():
+    one = StudySpec(cell=CELL, num_samples=0, max_epochs=40, num_seeds=3)
+    assert one.num_trials == {"default": 0, "random": 0, "tpe": 0, "confirm": 3}
+    assert one.expected_epochs == {"default": 0, "random": 0, "tpe": 0, "confirm": 120}
+    assert one.confirm_seeds == [101, 102, 103]

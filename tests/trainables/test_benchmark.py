@@ -105,7 +105,7 @@ def test_every_path_trains(make):
 def test_a_precision_or_device_that_is_not_there_is_refused(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for arguments, message in [
-        (["--precision", "bf16"], "precision 'bf16' needs a CUDA device"),
+        (["--precision", "tf32"], "precision 'tf32' needs a CUDA device"),
         (["--device", "cuda"], "--device cuda needs a GPU"),
     ]:
         with pytest.raises(SystemExit):

@@ -144,7 +144,7 @@ def full_pack():
     [
         (lambda: make_pack(0), "num_slots must be a whole number of at least 1, got 0"),
         (lambda: make_pack(True), "num_slots must be"),
-        (lambda: make_pack(precision="bf16"), "on 'cpu' it must be fp32"),
+        (lambda: make_pack(precision="tf32"), "on 'cpu' it must be fp32 or bf16"),
         (lambda: Pack(make_config(0), TOKENS[:31], 1), "32 tokens at least, got 31"),
         (lambda: Pack(make_config(0), np.array([VOCAB] * 99), 1), rf"0\.\.{VOCAB - 1}, got {VOCAB}"),
         (lambda: full_pack().admit(make_config(1)), "all 1 are taken"),

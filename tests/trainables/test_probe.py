@@ -31,7 +31,7 @@ def test_it_times_training_and_both_evaluations_without_a_corpus(monkeypatch):
     ("options", "message"),
     [
         ({"limit_s": 0.0}, "limit_s must be above 0, got 0.0"),
-        ({"limit_s": 1.0, "precision": "bf16"}, "precision 'bf16' needs a CUDA device"),
+        ({"limit_s": 1.0, "precision": "tf32"}, "precision 'tf32' needs a CUDA device"),
     ],
 )
 def test_bad_input_is_refused(options, message):

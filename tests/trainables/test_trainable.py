@@ -7,7 +7,7 @@ import torch
 
 from trainables.checkpoint import CheckpointError, CheckpointFolder
 from trainables.config import paper_config
-from trainables.evaluation import nats_per_token
+from trainables.evaluation import token_log_probs
 from trainables.recipes import CORPORA
 from trainables.trainable import VDLSTMTrainable
 from trainables.trial_run import TrialJob
@@ -51,7 +51,10 @@ def run(trainable, steps):
 
 
 def numbers(rows):
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+    def plain(value):
+        return {split: scores.tolist() for split, scores in value.items()} if isinstance(value, dict) else value
+
+    return [{k: plain(v) for k, v in row.items() if k not in TIMES} for row in rows]
 
 
 @pytest.mark.parametrize("variant", ["baseline", "al", "re", "real"])
@@ -131,17 +134,19 @@ def test_the_test_split_is_read_once_at_the_end_with_the_best_weights(tmp_path, 
     losses = iter([2.0, 1.0, 1.5, 1.6])
     seen = []
 
-    def single_stream(model, tokens, *, eos_id, batch_size):
-        assert batch_size == 1
+    def single_stream(model, tokens, *, eos_id):
         seen.append({name: p.detach().clone() for name, p in model.named_parameters()})
-        return nats_per_token(model, tokens, eos_id=eos_id, batch_size=1)
+        return token_log_probs(model, tokens, eos_id=eos_id)
 
     monkeypatch.setattr("trainables.training.Training.evaluate", lambda *_, **__: next(losses))
-    monkeypatch.setattr("trainables.trial_run.nats_per_token", single_stream)
+    monkeypatch.setattr("trainables.trial_run.token_log_probs", single_stream)
     rows = run(Local(job(tmp_path, "confirm-paper-s101", keep_best=True, evaluate_test=True)), 4)
     assert test_split == ["the test split"]
     assert [set(r) & {"test_ppl", "single_stream_valid_ppl"} for r in rows[:3]] == [set()] * 3
-    assert rows[3]["test_ppl"] > 1
+    for split, ppl in (("valid", "single_stream_valid_ppl"), ("test", "test_ppl")):
+        scores = rows[3]["token_scores"][split]
+        assert scores.dtype == torch.float32
+        assert math.exp(-float(scores.double().mean())) == pytest.approx(rows[3][ppl], rel=1e-12)
     best = CheckpointFolder(str(tmp_path), "s", "confirm-paper-s101").load("best")
     assert best["epoch"] == 2
     assert len(seen) == 2
