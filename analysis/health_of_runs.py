@@ -78,10 +78,8 @@ def code(results: Results) -> Iterator[Fault]:
                 WARNING, f"trials of several versions of the arithmetic: {listed(f'{v:.0f}' for v in versions)}",
                 trials["study"], subject=place,
             )  # fmt: skip
-        unnamed = trials[trials["numerics"].isna()]
-        commits = sorted(unnamed["git_commit"].dropna().unique())
-        if len(commits) > 1 or (commits and versions):
-            commits = sorted(trials["git_commit"].dropna().unique())
+        commits = sorted(trials["git_commit"].dropna().unique())
+        if trials["numerics"].isna().any() and len(commits) > 1:
             yield fault(
                 WARNING, f"trials of several commits: {listed(c[:7] for c in commits)}", trials["study"], subject=place
             )

@@ -42,6 +42,8 @@ class Results:
     """Unique by (study, trial_id, phrase, rank), sorted by them."""
     word_mass: pd.DataFrame = field(default_factory=lambda: empty_frame("word_mass"))
     """Unique by (study, trial_id, split, word), sorted by study, trial, split and frequency."""
+    token_scores: pd.DataFrame = field(default_factory=lambda: empty_frame("token_scores"))
+    """Unique by (study, trial_id, split), sorted by them; ``log_probs`` is an array (N,) of each row."""
 
     @property
     def is_empty(self) -> bool:
@@ -71,6 +73,7 @@ def load_results(storages: Sequence[str]) -> Results:
         subspace=_unique_subspace(tables["subspace"]),
         predictions=_latest_recorded(tables["predictions"], [*TRIAL, "phrase"], "rank"),
         word_mass=_latest_recorded(tables["word_mass"], [*TRIAL, "split"], "frequency_rank"),
+        token_scores=_latest_recorded(tables["token_scores"], [*TRIAL, "split"], "epoch"),
     )
 
 

@@ -61,7 +61,10 @@ def add_flags(
         "--cpus-per-trial": {"type": real(0.01), "default": 1.0, "metavar": "F"},
         "--max-concurrent": {"type": whole(1), "metavar": "N", "help": "default: what the machine holds"},
         "--pack": {"type": slots, "default": 1, "metavar": "K|auto", "help": "trials in one stack on each GPU"},
-        "--precision": {"choices": PRECISIONS, "help": "default: tf32 on a GPU, else fp32"},
+        "--precision": {
+            "choices": PRECISIONS,
+            "help": "of the matrix products (default: tf32 on a GPU, else fp32); bf16 on a CPU that multiplies it",
+        },
         "--time-budget": {"type": seconds, "metavar": "2h", "help": "stop in order after this long, to resume later"},
         "--address": {"metavar": "auto|ray://...", "help": "of a Ray cluster"},
         "--dry-run": {"action": "store_true", "help": "print the plan and stop"},

@@ -14,10 +14,13 @@ from study.options import Batch
 from study.progress import duration
 from study.spec import StudySpec
 from trainables.batching import num_windows
+from trainables.precision import cpu_precisions
 from trainables.probe import probe_step_seconds
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 _PROBE_LIMIT_S = 8.0
+_COMPARISON_LIMIT_S = 3.0  # for the window in the other precision, the only number that is used of it
+_WORTH = 1.1  # how much faster the other precision must be: timings of a few windows differ by so much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +46,9 @@ class Estimate:
 def estimate(spec: StudySpec, *, device: str, num_threads: int) -> Estimate:
     """Trains and evaluates a little on random tokens of the cell's vocabulary; needs no corpus."""
     torch.set_num_threads(num_threads)  # as a trial's process will have
-    # A driver without the cluster's GPUs measures on its own CPU, which has one precision.
-    precision = spec.precision if device == "cuda" else None
+    # A driver without the cluster's GPUs measures on its own CPU, which may not have the precision.
+    has_it = device == "cuda" or spec.precision in cpu_precisions()
+    precision = spec.precision if has_it else None
     paper = spec.paper
     probe = probe_step_seconds(paper, device=device, precision=precision, limit_s=_PROBE_LIMIT_S)
     tokens = CORPORA[spec.cell.corpus].num_tokens
@@ -55,6 +59,26 @@ def estimate(spec: StudySpec, *, device: str, num_threads: int) -> Estimate:
         final_s=probe.single_stream_token_s * (tokens["valid"] + tokens["test"]),
         peak_memory_bytes=probe.peak_memory_bytes,
     )
+
+
+def precision_advice(spec: StudySpec, guess: Estimate) -> str | None:
+    """Which precision pays on this machine's CPU, measured; None where it has fp32 alone.
+
+    Args:
+        spec: a study that is to be trained on this machine's CPU.
+        guess: its estimate, in the study's own precision.
+    """
+    if len(cpu_precisions()) < 2:
+        return None
+    window_s = {spec.precision: guess.window_s}
+    for precision in cpu_precisions():
+        if precision not in window_s:
+            probe = probe_step_seconds(spec.paper, device="cpu", precision=precision, limit_s=_COMPARISON_LIMIT_S)
+            window_s[precision] = probe.window_s
+    fp32, bf16 = window_s["fp32"] * 1e3, window_s["bf16"] * 1e3
+    pays = "pays" if fp32 > _WORTH * bf16 else "does not pay"
+    label = VARIANTS[spec.cell.variant].label
+    return f"a window of {label} takes {fp32:.1f} ms in fp32 and {bf16:.1f} ms in bf16: --precision bf16 {pays} here"
 
 
 def print_plan(
@@ -94,6 +118,9 @@ def print_plan(
             f"[bold]{duration(total_h * 3600 / concurrent)}[/] on this machine; records go to {storage}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+        advice = precision_advice(spec, guess) if device == "cpu" and not batch.gpus_per_trial else None
+        if advice:
+            console.print(advice, highlight=False, soft_wrap=True)
         if device == "cpu" and SIZES[batch.specs[0].cell.size].hidden_size >= SIZES["medium"].hidden_size:
             console.print(
                 "This machine trains on its CPU. A study of this size wants a GPU; smaller sizes and fewer epochs fit "

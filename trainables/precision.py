@@ -33,6 +33,11 @@ def bf16_instructions() -> str | None:
     return None
 
 
+def cpu_precisions() -> tuple[str, ...]:
+    """The precisions that pay on this machine's CPU."""
+    return ("fp32", "bf16") if bf16_instructions() else ("fp32",)
+
+
 def check_precision(precision: str, device: torch.device | str) -> str:
     """The precision, if the device has it.
 

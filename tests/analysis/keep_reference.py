@@ -1,7 +1,10 @@
-"""``python -m tests.analysis.keep_reference RESULTS``: keeps a results folder's records under ``analysis/reference``.
+"""``python -m tests.analysis.keep_reference RESULTS...``: adds records to those that come with the project.
 
-One file per study and table, compressed, instead of one per trial. What is about the machine's folders and kernel is
-left out; no number is touched. Runs that have not ended are left out of the ``subspace`` table.
+What has ended is kept: trials that are neither running nor interrupted, with their epochs, and the token scores of the
+test split. A study that is there already is replaced. One file per study and table, compressed, instead of one per
+trial. What is about the machine's folders and kernel is left out; no number is touched.
+
+Copied into a results folder, what is kept is gone on with: trials that have ended are not run again.
 """
 
 from __future__ import annotations
@@ -23,21 +26,39 @@ REFERENCE = Path(__file__).resolve().parents[2] / "analysis" / "reference"
 
 
 def keep(results: str, folder: Path) -> int:
-    """Replaces the tables of a folder by those of a results folder; returns the number of files written."""
+    """Puts a results folder's records into a folder; returns the number of files written."""
+    ended = _ended_trials(read_table(results, "trials"))
     written = 0
-    for name in SCHEMAS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-        table = _without_machine(name, read_table(results, name).combine_chunks())
+    for name, schema in SCHEMAS.items():
+        table = _without_machine(name, _only_ended(name, read_table(results, name).combine_chunks(), ended))
         keys = [*HIVE_KEYS.names, "study"]
         for key in sorted({tuple(row.values()) for row in table.select(keys).to_pylist()}):
             mask = pc.and_kleene(pc.equal(table["study"], key[-1]), pc.equal(table["corpus"], key[0]))
-            rows = table.filter(mask).select(SCHEMAS[name].names)
+            rows = table.filter(mask).select(schema.names)
             parts = [f"{k}={v}" for k, v in zip(HIVE_KEYS.names, key[:-1], strict=True)]
             path = folder.joinpath(name, *parts, key[-1], "all.a1.parquet")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(path.parent, ignore_errors=True)
+            path.parent.mkdir(parents=True)
             pq.write_table(rows, path, compression="zstd")
             written += 1
     return written
+
+
+def _ended_trials(trials: pa.Table) -> set[tuple[str, str]]:
+    rows = trials.select(["study", "trial_id", "status"]).to_pylist()
+    return {(row["study"], row["trial_id"]) for row in rows if row["status"] != "interrupted"}
+
+
+def _only_ended(name: str, table: pa.Table, ended: set[tuple[str, str]]) -> pa.Table:
+    if name == "runs":
+        return table
+    if name == "subspace":
+        of_table = table.filter(pc.not_equal(table["status"], "interrupted")).select(["study", "trial_id"]).to_pylist()
+        ended = {tuple(row.values()) for row in of_table}
+    if name == "token_scores":
+        table = table.filter(pc.equal(table["split"], "test"))
+    rows = table.select(["study", "trial_id"]).to_pylist()
+    return table.filter(pa.array([tuple(row.values()) in ended for row in rows], pa.bool_()))
 
 
 def _without_machine(name: str, table: pa.Table) -> pa.Table:
@@ -49,18 +70,15 @@ def _without_machine(name: str, table: pa.Table) -> pa.Table:
         ]
         for column, values in (("argv", argv), ("platform", system)):
             table = table.set_column(table.schema.get_field_index(column), column, pa.array(values, pa.string()))
-    if name == "subspace":
-        ended = table.filter(pc.not_equal(table["status"], "interrupted"))["trial_id"]
-        table = table.filter(pc.is_in(table["trial_id"], value_set=ended.combine_chunks()))
     return table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.analysis.keep_reference", description=__doc__)
-    parser.add_argument("results", help="folder or s3:// URI")
-    given = parser.parse_args(argv)
-    print(f"{keep(given.results, REFERENCE)} files written to {REFERENCE}")
+    parser.add_argument("results", nargs="+", help="folder or s3:// URI")
+    for results in parser.parse_args(argv).results:
+        print(f"{keep(results, REFERENCE)} files of {results} written to {REFERENCE}")
     return 0
 
 

@@ -116,6 +116,8 @@ PLANTED: list[tuple[str, str, str, Plant]] = [
     ("code", WARNING, f"{STUDY}: run from a tree with uncommitted changes", lambda w: _two(w, git_dirty=True)),
     ("code", WARNING, "PTB small: trials of several commits: badcafe, c0ffee",
      lambda w: w.change("tpe-0030", git_commit="badcafe0123")),
+    ("code", WARNING, "PTB small: trials of several versions of the arithmetic: 1, 2",
+     lambda w: (w.change("", numerics=1), w.change("tpe-0030", numerics=2))),
     ("code", WARNING, "PTB small: trials of no known commit: 1", lambda w: w.change("tpe-0030", git_commit=None)),
     ("software", WARNING, "PTB small: several versions: torch 2.12.1, 2.13.0", lambda w: _two(w, torch="2.12.1")),
     ("corpus", PROBLEM, "ptb: records of 2 different texts: another, sum of ptb",
@@ -262,3 +264,11 @@ def test_half_finished_studies_of_all_kinds_pass_through(example: Results) -> No
     assert {check.name for check in found} == {check.name for check in CHECKS}
     studies = {*example.trials["study"], *example.runs["study"]}
     assert {study for check in found for study in check.studies} <= studies
+
+
+def test_commits_that_share_their_arithmetic_are_no_fault():
+    world = World()
+    for row in world.trials:
+        row["numerics"] = 1
+    world.change("tpe-0030", git_commit="badcafe0123")
+    assert "code" not in faults(world)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from analysis import report
 from analysis.load import Results, load_results
-from study.records import SCHEMAS
+from study.cell_search import CellSearch
+from study.ledger import Ledger
+from study.records import SCHEMAS, Cell
+from study.spec import StudySpec
 from tests.analysis.keep_reference import keep
 from trainables.recipes import FIGURE1, VARIANTS
 
@@ -54,7 +58,7 @@ def test_figure_1_has_six_points_of_beta_and_six_of_tau(results: Results) -> Non
 
 def test_nothing_of_the_machine_they_were_made_on_is_in_them(results: Results) -> None:
     for name in SCHEMAS:
-        frame = getattr(results, name).drop(columns="storage")
+        frame = getattr(results, name).drop(columns=["storage", "log_probs"], errors="ignore")
         for column in frame.select_dtypes("string").columns.union(frame.select_dtypes("object").columns):
             for value in frame[column].dropna().unique():
                 assert "/" not in str(value).replace("ptb/", ""), f"{name}.{column}: {value}"
@@ -64,3 +68,29 @@ def test_keeping_what_is_kept_changes_nothing(folder: Path, tmp_path: Path) -> N
     keep(str(folder), tmp_path)
     for path in folder.rglob("*.parquet"):
         assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes()
+
+
+def test_what_has_not_ended_is_left_out_and_what_is_kept_is_gone_on_with(tmp_path: Path) -> None:
+    """A study of the recipe on two seeds, one trial done: kept, copied back, it has one trial left to do."""
+    spec = StudySpec(cell=Cell("toy", "tiny", "re"), num_samples=0, max_epochs=1, num_seeds=2)
+    ledger = Ledger(spec, str(tmp_path / "results"))
+    search = CellSearch(ledger, tmp_path / "journal")
+    done, begun = search.next_trial(), search.next_trial()
+    assert done is not None
+    assert begun is not None
+    scores = {split: torch.tensor([-1.0, -2.5]) for split in ("valid", "test")}
+    ppl = {"valid_ppl": 9.0, "single_stream_valid_ppl": 8.0, "test_ppl": 7.0}
+    search.record(done, {"epoch": 1, **ppl, "token_scores": scores})
+    search.end(done)
+    ledger.records.flush()
+    keep(str(tmp_path / "results"), tmp_path / "kept")
+    kept = load_results([str(tmp_path / "kept")])
+    assert kept.trials["trial_id"].tolist() == [done.trial_id]
+    assert kept.token_scores["split"].tolist() == ["test"]
+    assert kept.token_scores["log_probs"].iloc[0].tolist() == [-1.0, -2.5]
+    assert kept.token_scores["epoch"].tolist() == [1]
+    again = CellSearch(Ledger(spec, str(tmp_path / "kept")), tmp_path / "another")
+    left = again.next_trial()
+    assert left is not None
+    assert left.trial_id == begun.trial_id
+    assert again.next_trial() is None

@@ -18,8 +18,9 @@ CELL = ["--variant", "real", "--size", "small"]
 
 @pytest.fixture
 def instant_probe(monkeypatch):
-    """The plan without its measurement, which for large models takes seconds."""
+    """The plan without its measurement, which for large models takes seconds, on a CPU with fp32 alone."""
     calls = []
+    monkeypatch.setattr("trainables.precision.bf16_instructions", lambda: None)
 
     def probe(config, *, device, precision, limit_s):
         calls.append(config)
@@ -113,6 +114,7 @@ def test_the_plan_by_hand(instant_probe, capsys, tmp_path):
 
 def test_the_probe_measures_in_the_precision_of_the_study(monkeypatch):
     given = []
+    monkeypatch.setattr("trainables.precision.bf16_instructions", lambda: "AMX")
 
     def probe(config, *, device, precision, limit_s):
         given.append((device, precision))
@@ -120,10 +122,35 @@ def test_the_probe_measures_in_the_precision_of_the_study(monkeypatch):
 
     monkeypatch.setattr(plan, "probe_step_seconds", probe)
     cell = Cell("ptb", "small", "real")
-    for precision, device in (("bf16", "cuda"), ("tf32", "cuda"), ("tf32", "cpu")):
+    for precision, device in (("bf16", "cuda"), ("tf32", "cuda"), ("tf32", "cpu"), ("bf16", "cpu")):
         spec = StudySpec(cell=cell, num_samples=1, max_epochs=1, precision=precision)
         plan.estimate(spec, device=device, num_threads=1)
-    assert given == [("cuda", "bf16"), ("cuda", "tf32"), ("cpu", None)]
+    assert given == [("cuda", "bf16"), ("cuda", "tf32"), ("cpu", None), ("cpu", "bf16")]
+
+
+@pytest.mark.parametrize(
+    ("instructions", "bf16_s", "expected"),
+    [
+        (None, 0.25, None),
+        ("AMX", 0.25, "takes 500.0 ms in fp32 and 250.0 ms in bf16: --precision bf16 pays here"),
+        ("AMX", 0.48, "takes 500.0 ms in fp32 and 480.0 ms in bf16: --precision bf16 does not pay here"),
+    ],
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_plan_says_which_precision_pays(precision, instructions, bf16_s, expected, monkeypatch, capsys, tmp_path):
+    if precision == "bf16" and instructions is None:
+        pytest.skip("refused: tested by itself")
+    monkeypatch.setattr("trainables.precision.bf16_instructions", lambda: instructions)
+    seconds = {"fp32": 0.5, "bf16": bf16_s}
+
+    def probe(config, *, device, precision, limit_s):
+        return Probe(seconds[precision], 1e-4, 1e-2, 1)
+
+    monkeypatch.setattr(plan, "probe_step_seconds", probe)
+    flags = ["--storage", str(tmp_path), "--precision", precision, "--gpus-per-trial", "0", "--dry-run"]
+    assert main([*CELL, *flags]) == 0
+    out = capsys.readouterr().out
+    assert expected in out if expected else "bf16" not in out
 
 
 def test_a_medium_study_on_a_cpu_says_so(instant_probe, capsys, tmp_path):
