@@ -107,6 +107,8 @@ def _perplexity(key: str, *, interval: bool) -> Callable[[Values], str]:
 
     def text(values: Values) -> str:
         mean, low, high = (values[key + end] for end in ("", "_low", "_high"))
+        if is_missing(mean) and key.startswith("tuned") and values["searched"] is False:
+            return "-"
         if is_missing(mean):
             return {NOT_RUN: NOT_RUN if key.startswith("recipe") else ""}.get(values["state"], "none yet")
         shown = f"{mean:.1f}" + ("*" if values[f"{key.split('_')[0]}_confirmed"] is False else "")

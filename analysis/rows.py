@@ -32,6 +32,8 @@ def perplexity_row(results: Results, cell: Cell) -> tuple[Row, list[Source]]:
     if study is not None:
         for kind, estimate in (("recipe", recipe_estimate(study)), ("tuned", tuned_estimate(study))):
             values |= _estimate_values(kind, estimate, values)
+            if kind == "tuned" and not study.has_search:
+                continue
             for lack in estimate.missing if estimate else ("no result yet",):
                 missing.setdefault(lack, []).append(kind)
             if estimate is None:
@@ -39,7 +41,12 @@ def perplexity_row(results: Results, cell: Cell) -> tuple[Row, list[Source]]:
             for split, behind in (("valid", estimate.trial_ids), ("test", estimate.test_trial_ids)):
                 if behind:
                     sources.append(Source(name, f"{kind}_{split}", study.study, " ".join(behind)))
-        values |= {"state": PARTIAL if missing else DONE, "study": study.study, **_effort(study)}
+        values |= {
+            "state": PARTIAL if missing else DONE,
+            "searched": study.has_search,
+            "study": study.study,
+            **_effort(study),
+        }
         ids = " ".join(sorted(study.trials["trial_id"]))
         sources += [Source(name, column, study.study, ids) for column in ("num_trials", "device_hours") if ids]
     notes = [f"{' and '.join(kinds)}: {lack}" for lack, kinds in missing.items()]
@@ -55,6 +62,7 @@ def _paper_values(cell: Cell) -> dict[str, Any]:
         **cell._asdict(),
         "model": variant_label(cell.variant),
         "state": NOT_RUN,
+        "searched": None,
         "study": None,
         "paper_table": next((n.table for n in numbers.values() if n), None),
         **{f"paper_{split}": n.value if n else None for split, n in numbers.items()},

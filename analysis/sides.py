@@ -79,13 +79,11 @@ class Sides:
         side, study = self._start(cell), self.study(cell)
         if study is None:
             return side
-        runs = self.results.runs
-        planned = runs.loc[runs["study"] == study.study, "num_samples"].dropna()
         ended = int((study.search["status"] != "interrupted").sum())
         side = self._made(side, study)
-        if planned.empty:
+        if (budget := study.num_samples) is None:
             return replace(side, lacks="no record of the search's budget")
-        if (budget := int(planned.iloc[-1])) < 2:
+        if not study.has_search:
             return replace(side, lacks="the paper's recipe alone, no search")
         if ended < budget:
             return replace(side, lacks=f"{ended} of {budget} trials of the search have ended")

@@ -35,10 +35,17 @@ class CellStudy:
     """Its rows of ``Results.trials``."""
     num_seeds: int | None
     """Seeds planned for each confirmed configuration, by its latest run; None if no run is recorded."""
+    num_samples: int | None = None
+    """Trials planned for the search, by its latest run; None if no run is recorded."""
     others: tuple[str, ...] = ()
     """Studies of the same cell that are left out."""
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     """What ``analysis.cells`` has worked out of it: many tables ask for the same."""
+
+    @property
+    def has_search(self) -> bool:
+        """Whether it searches, rather than train the paper's recipe alone."""
+        return self.num_samples is None or self.num_samples > 1
 
     @cached_property
     def search(self) -> pd.DataFrame:
@@ -172,6 +179,11 @@ def _amount(trials: pd.DataFrame, planned: pd.Series | None = None) -> tuple[flo
 
 
 def _cell_study(cell: Cell, study: str, trials: pd.DataFrame, runs: pd.DataFrame, others: list[str]) -> CellStudy:
-    planned = runs.loc[runs["study"] == study, "num_seeds"].dropna()
-    num_seeds = int(planned.iloc[-1]) if len(planned) else None
-    return CellStudy(cell=cell, study=study, trials=trials, num_seeds=num_seeds, others=tuple(others))
+    def planned(column: str) -> int | None:
+        values = runs.loc[runs["study"] == study, column].dropna()
+        return int(values.iloc[-1]) if len(values) else None
+
+    return CellStudy(
+        cell=cell, study=study, trials=trials, num_seeds=planned("num_seeds"), num_samples=planned("num_samples"),
+        others=tuple(others),
+    )  # fmt: skip

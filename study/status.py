@@ -120,10 +120,10 @@ def _state(run: Any, beat: dt.datetime | None, now: dt.datetime) -> str:
 
 
 def _confirm_planned(run: Any, search: pd.DataFrame, confirm: pd.DataFrame) -> int:
-    """The paper's recipe and the best of the search, each on every seed; once if the recipe has won the search."""
+    """The paper's recipe and the best of the search, each on every seed; the recipe alone if nothing else has won."""
     complete = search[search["status"] == "complete"].sort_values(["best_valid_ppl", "trial_id"], kind="stable")
     ended = (search["status"] != "interrupted").sum() >= run["num_samples"]
-    once = ended and len(complete) > 0 and complete["block"].iloc[0] == "default"
+    once = run["num_samples"] <= 1 or (ended and len(complete) > 0 and complete["block"].iloc[0] == "default")
     return max(int(run["num_seeds"]) * (1 if once else 2), len(confirm))
 
 

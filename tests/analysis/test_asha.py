@@ -13,6 +13,7 @@ from analysis.asha_rungs import RungsInfo, RungsOfStudy, asha_rungs, draw_rungs
 from analysis.load import load_results
 from study.records import Cell
 from tests.analysis.synthetic import write_run, write_trial
+from trainables.recipes import SIZES
 
 CELL = Cell("ptb", "small", "real")
 
@@ -75,7 +76,8 @@ def test_the_rungs_are_written_beside_their_numbers(storage: Path) -> None:
 def test_without_a_run_there_are_trials_but_no_rungs(tmp_path: Path) -> None:
     write_trial(str(tmp_path), CELL, "s", "tpe-0001", [90.0, 80.0])
     (found,) = asha_rungs(load_results([str(tmp_path)])).studies
-    assert (found.rungs, found.num_stopped, found.share_saved) == ((), (), pytest.approx(1 - 2 / 50))
+    saved = pytest.approx(1 - 2 / SIZES[CELL.size].max_epochs)
+    assert (found.rungs, found.num_stopped, found.share_saved) == ((), (), saved)
     assert asha_rungs(load_results([str(tmp_path / "empty")])) == RungsInfo(studies=())
 
 

@@ -205,7 +205,7 @@ def test_the_answer(verdicts: list[str], said: str) -> None:
 def test_facts_and_files(page: Page, html: str) -> None:
     facts = dict(page.facts)
     assert (facts["studies"], facts["trials"]) == ("16", "258")
-    assert facts["last record"] == "2026-03-01 13:30 UTC"
+    assert facts["last record"] == "2026-03-01 13:18 UTC"
     text = " ".join(Document(html).words)
     assert "The claims rest on" in text
     for path in ("tables/table1.csv", "tables/trials.csv", "figures/figure9.svg"):

@@ -209,7 +209,7 @@ def test_the_first_trials_of_a_search_are_a_first_glance() -> None:
     found = {v.number: v for v in judge(memory.results(trials), only=[1])}[1]
     assert found.verdict == NOT_ENOUGH
     assert "a single trial each: PTB small, 6 epochs: VD-LSTM+AL 0.900" in found.effect
-    assert "trials of 6 epochs, the full length is 50: PTB small (VD-LSTM+AL, VD-LSTM)" in found.missing
+    assert "trials of 6 epochs, the full length is 40: PTB small (VD-LSTM+AL, VD-LSTM)" in found.missing
 
 
 def test_the_share_of_the_gain_has_its_interval(papers: dict[int, Verdict]) -> None:

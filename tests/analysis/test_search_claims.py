@@ -89,7 +89,7 @@ def test_what_the_plateau_lacks() -> None:
     assert "not run: WikiText-2 small, WikiText-2 medium" in searches(6, flat, places=TABLE_1[:3]).missing
     short = searches(6, flat, max_epochs=6)
     assert short.verdict == NOT_ENOUGH
-    assert "trials of 6 epochs, the full length is 50: PTB small" in short.missing
+    assert "trials of 6 epochs, the full length is 40: PTB small" in short.missing
     assert set(short.details["decision"]) == {"open"}
 
 
@@ -136,7 +136,7 @@ def test_what_the_readings_lack() -> None:
     one = searches(12, kept, num_random=60, variants=("re",))
     assert one.verdict == SUPPORTED, one.missing
     short = searches(12, kept, num_random=20, variants=tuple(VARIANTS), max_epochs=6)
-    assert "trials of 6 epochs, the full length is 50: PTB small" in short.missing
+    assert "trials of 6 epochs, the full length is 40: PTB small" in short.missing
 
 
 def test_trials_of_tpe_decide_nothing() -> None:

@@ -91,7 +91,7 @@ def test_the_table() -> None:
     assert rows["toy/tiny/re"].data["ratio"] == pytest.approx(7 / 8)
     assert "no interval: one seed" in rows["toy/tiny/re"].note
     assert rows["ptb/small/al"].dim
-    assert rows["ptb/small/real"].note == "sessions of 2 epochs, the full length is 50"
+    assert rows["ptb/small/real"].note == "sessions of 2 epochs, the full length is 40"
     assert [column.text(rows["ptb/small/al"].data) for column in table.columns][:3] == ["VD-LSTM+AL", "not run", ""]
     ids = "confirm-paper-s101 confirm-paper-s102 confirm-paper-s103"
     assert ("ptb/small/real", "ratio", trials[0]["study"], ids) in table.sources

@@ -252,7 +252,7 @@ def test_every_table_keeps_its_promises(name: str, hand: Results, full: Results)
 
 @pytest.mark.parametrize("name", sorted(set(TABLES) - {"parameters", "footnote4"}))
 def test_trials_that_are_too_short_are_said_to_be(name: str, full: Results) -> None:
-    assert any("trials of 3 epochs, the full length is 50" in row.note for row in TABLES[name](full).rows)
+    assert any("trials of 3 epochs, the full length is 40" in row.note for row in TABLES[name](full).rows)
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))

@@ -75,7 +75,7 @@ def test_a_second_session_that_lacks_something() -> None:
     assert "`python -m study.reproduce footnote4`" in one.missing
     short = second_session(SECOND, max_epochs=12, second_session_epoch=7)
     assert short.verdict == NOT_ENOUGH
-    assert "the first session has 6 of 12 epochs, in full it has 50 of 100" in short.missing
+    assert "the first session has 6 of 12 epochs, in full it has 40 of 80" in short.missing
     few = second_session(SECOND, num_seeds=3)
     assert few.verdict == NOT_ENOUGH
     assert "`python -m study.reproduce footnote4 --seeds 6`" in few.missing

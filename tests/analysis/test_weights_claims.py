@@ -142,7 +142,7 @@ def test_higher_probability_of_one_word_contradicts() -> None:
 
 def test_what_the_predictions_lack() -> None:
     assert "predictions not recorded: PTB large; run `python -m study.reproduce table4`" in masses({}).missing
-    assert "trials of 6 epochs, the full length is 150" in masses(LOWER, max_epochs=6).missing
+    assert "trials of 6 epochs, the full length is 130" in masses(LOWER, max_epochs=6).missing
     few = masses(LOWER, num_seeds=4)
     assert few.verdict == NOT_ENOUGH
     assert "`python -m study.reproduce table4 --seeds 6`" in few.missing

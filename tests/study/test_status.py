@@ -150,3 +150,11 @@ def test_what_is_refused(argv: list[str], said: str, capsys: pytest.CaptureFixtu
 def test_the_command_line_is_frozen() -> None:
     options = {option for action in build_parser()._actions for option in action.option_strings}
     assert options == {"-h", "--help", "--storage", "--json"}
+
+
+def test_a_recipe_only_study_confirms_the_recipe_alone(tmp_path: Path) -> None:
+    write_run(str(tmp_path), CELL, NAME, num_samples=0, num_seeds=3)
+    write_trial(str(tmp_path), CELL, NAME, "confirm-paper-s101", [80.0, 79.0], origin="paper")
+    status = the_status(tmp_path)
+    assert (status.search_done, status.search_planned) == (0, 0)
+    assert (status.confirm_done, status.confirm_planned) == (1, 3)

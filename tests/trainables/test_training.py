@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.reference import parameters, run_window
 from trainables import training as training_module
 from trainables.batching import zipf_tokens
 from trainables.config import paper_config
+from trainables.evaluation import token_log_probs
 from trainables.recipes import CORPORA, VARIANTS
 from trainables.training import NonFiniteLossError, Training
 
@@ -174,6 +176,18 @@ def test_evaluation_counts_every_token_whatever_the_batch(monkeypatch):
     monkeypatch.setattr("trainables.evaluation.LOGITS_PER_CHUNK", 1000)
     assert training.evaluate(text, eos_id=9, batch_size=3) == pytest.approx(total / 53, rel=1e-12)
     assert training.evaluate(text[:2], eos_id=9, batch_size=20) > 0
+
+
+def test_a_token_score_is_what_the_loss_of_the_text_grows_by():
+    training = Training(make_config("baseline"), make_tokens(), dtype=torch.float64)
+    training.train_epoch()
+    text = make_tokens(3, seed=5)[:53]
+    scores = token_log_probs(training.model, text, eos_id=9)
+    assert scores.dtype == torch.float32
+    sums = [0.0] + [training.evaluate(text[:n], eos_id=9, batch_size=1) * n for n in range(1, 54)]
+    assert scores.tolist() == pytest.approx([before - after for before, after in itertools.pairwise(sums)], rel=1e-6)
+    with pytest.raises(ValueError, match="at least one id"):
+        token_log_probs(training.model, text[:0], eos_id=9)
 
 
 def test_evaluation_changes_nothing():
