@@ -11,23 +11,38 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
-from hypothesis import settings
 
-# A time limit per example would fail at random on a busy machine; in CI the examples are the same in every run.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+try:
+    from hypothesis import settings
+except ImportError:  # the GPU's tests do without
+    pass
+else:
+    # A time limit per example would fail at random on a busy machine; in CI the examples are the same in every run.
+    settings.register_profile("local", deadline=None)
+    settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+    settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+GPU_TESTS = Path(__file__).parent / "gpu"
+"""Its tests, and no others, are marked ``gpu``. They need torch and numpy, but neither Ray nor Optuna nor pyarrow."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """``-m gpu`` reads the GPU's tests alone: a machine lent for them may not have what the others import."""
+    others = collection_path.parent == GPU_TESTS.parent and collection_path != GPU_TESTS
+    return True if others and config.option.markexpr == "gpu" else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what is marked ``gpu`` on a machine without one."""
-    marked = [item for item in items if item.get_closest_marker("gpu")]
+    """Marks the GPU's tests, and skips them on a machine without one."""
+    marked = [item for item in items if GPU_TESTS in item.path.parents]
     if not marked:
         return
     import torch
 
-    if not torch.cuda.is_available():
-        for item in marked:
+    for item in marked:
+        item.add_marker("gpu")
+        if not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 

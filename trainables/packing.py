@@ -24,7 +24,7 @@ from trainables.precision import check_precision, default_precision, use_precisi
 from trainables.stack import Stack
 from trainables.stack_step import Window, make_window
 from trainables.subspace import subspace_distance
-from trainables.training import peak_memory_bytes, training_streams
+from trainables.training import Training, peak_memory_bytes, training_streams
 from trainables.window_table import WindowTable
 
 SHAPE = ("corpus", "size", "tie_weights", "augmented_loss", "batch_size", "bptt")
@@ -247,3 +247,64 @@ class PackSlot:
     def peak_memory_bytes(self) -> int:
         """As ``Pack.peak_memory_bytes``."""
         return self._pack.peak_memory_bytes()
+
+
+class PackOfOne(PackSlot):
+    """A trial that has a pack to itself, used as ``Training`` is; on a GPU its step is one CUDA graph.
+
+    Args:
+        config: the trial.
+        train: (N,) token ids of the training split.
+        state: a ``state_dict`` of it, from here, a pack or ``Training``; None to begin.
+        device: where to train.
+        dtype: of weights and arithmetic.
+        precision: of the matrix products (``precision.py``); None for the device's default.
+
+    Raises:
+        ValueError: as ``Pack``, or if the state is not this trial's.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        train: np.ndarray | Tensor,
+        state: dict[str, Any] | None = None,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        precision: str | None = None,
+    ) -> None:
+        pack = Pack(config, train, 1, device=device, dtype=dtype, precision=precision, stacked=True)
+        super().__init__(pack, pack.admit(config, state))
+
+    def train_epoch(self) -> EpochResult:
+        """As ``Training.train_epoch``."""
+        result = self._pack.train_epoch()[self._slot]
+        if isinstance(result, NonFiniteLossError):
+            raise result
+        return result
+
+    def evaluate(self, tokens: np.ndarray | Tensor, *, eos_id: int, batch_size: int = 20) -> float:
+        """As ``Training.evaluate``."""
+        return self._pack.evaluate(tokens, eos_id=eos_id, batch_size=batch_size)[self._slot]
+
+
+def begin_trial(
+    config: TrialConfig,
+    train: np.ndarray | Tensor,
+    state: dict[str, Any] | None = None,
+    *,
+    device: str | torch.device,
+    dtype: torch.dtype = torch.float32,
+    precision: str | None = None,
+) -> Training | PackOfOne:
+    """A trial by itself, by what is faster on the device: on a GPU, kernel by kernel, launches would take most time.
+
+    Arguments and errors are those of ``PackOfOne``.
+    """
+    if torch.device(device).type == "cuda":
+        return PackOfOne(config, train, state, device=device, dtype=dtype, precision=precision)
+    training = Training(config, train, device=device, dtype=dtype, precision=precision)
+    if state is not None:
+        training.load_state_dict(state)
+    return training

@@ -10,7 +10,7 @@ import torch
 
 from trainables.batching import zipf_tokens
 from trainables.config import TrialConfig
-from trainables.training import Training
+from trainables.packing import begin_trial
 
 _SINGLE_STREAM_TOKENS = 70  # enough to outweigh what comes once, and a second for the largest model
 
@@ -56,7 +56,7 @@ def probe_step_seconds(
     tokens = zipf_tokens(config.vocab_size, window + config.batch_size, seed=config.seed)
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # an earlier probe's peak is none of this one's
-    training = Training(config, tokens, device=device, dtype=dtype, precision=precision)
+    training = begin_trial(config, tokens, device=device, dtype=dtype, precision=precision)
 
     def fastest(work: Callable[[], object], *, repeats: int) -> float:
         seconds: list[float] = []

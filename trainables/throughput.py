@@ -22,8 +22,7 @@ from torch import Tensor
 from trainables.batching import zipf_tokens
 from trainables.config import TrialConfig, paper_config
 from trainables.outcome import NonFiniteLossError
-from trainables.packing import Pack
-from trainables.training import Training
+from trainables.packing import Pack, begin_trial
 
 NUM_TRIALS = {"cpu": 8, "cuda": 32}
 WINDOWS_PER_EPOCH = {"cpu": 4, "cuda": 100}
@@ -123,7 +122,7 @@ class _Alone:
             self._train(config, self.tokens)
 
     def _train(self, config: TrialConfig, tokens: Tensor) -> None:
-        training = Training(config, tokens, device=self.job.device, precision=self.job.precision)
+        training = begin_trial(config, tokens, device=self.job.device, precision=self.job.precision)
         for _ in range(config.max_epochs):
             training.train_epoch()
             training.evaluate(self.text, eos_id=0)

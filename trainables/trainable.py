@@ -13,7 +13,8 @@ import ray
 import torch
 from ray import tune
 
-from trainables.training import NonFiniteLossError, Training
+from trainables.outcome import NonFiniteLossError
+from trainables.packing import begin_trial
 from trainables.trial_run import Texts, TrialJob, TrialRun
 
 
@@ -57,9 +58,14 @@ class VDLSTMTrainable(tune.Trainable):
 
     def _begin(self, config: Mapping[str, Any]) -> None:
         self._run = TrialRun(TrialJob(**config), self._texts, self._device)
-        self._training = Training(self._run.config, self._train, device=self._device, precision=self._run.job.precision)
-        if self._run.training_state is not None:
-            self._training.load_state_dict(self._run.training_state)
+        self._begin_training()
+
+    def _begin_training(self) -> None:
+        self.__dict__.pop("_training", None)  # another trial's memory is free before this one's is taken
+        run = self._run
+        self._training = begin_trial(
+            run.config, self._train, run.training_state, device=self._device, precision=run.job.precision
+        )
 
     def step(self) -> dict[str, Any]:
         """One epoch: train, evaluate on the validation split, save, report."""
@@ -82,8 +88,7 @@ class VDLSTMTrainable(tune.Trainable):
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune's own way to load."""
         self._run.restore(torch.load(Path(checkpoint_dir) / "trial.pt", map_location="cpu", weights_only=True))
-        assert self._run.training_state is not None
-        self._training.load_state_dict(self._run.training_state)
+        self._begin_training()
 
 
 def take_resources(trainable: tune.Trainable) -> torch.device:

@@ -17,6 +17,7 @@ from trainables.measure import cpu_peak_bytes, fastest
 from trainables.outcome import NonFiniteLossError
 from trainables.rivals import equal_precision, make_bound, make_naive, make_pack, make_peer, make_step
 from trainables.roofline import make_matmul, step_flops
+from trainables.training import Training
 
 CPU = torch.device("cpu")
 
@@ -199,7 +200,7 @@ def test_memory_of_a_path_is_its_own():
 def test_a_study_is_the_same_list_in_every_way(capsys, monkeypatch):
     """The processes' work is done here, one after another: what they claim is each trial once."""
     trained = []
-    pack_epoch, alone_epoch = throughput.Pack.train_epoch, throughput.Training.train_epoch
+    pack_epoch, alone_epoch = throughput.Pack.train_epoch, Training.train_epoch
 
     def in_pack(self):
         trained.extend(c.seed for c in self.occupied.values())
@@ -210,7 +211,7 @@ def test_a_study_is_the_same_list_in_every_way(capsys, monkeypatch):
         return alone_epoch(self)
 
     monkeypatch.setattr(throughput.Pack, "train_epoch", in_pack)
-    monkeypatch.setattr(throughput.Training, "train_epoch", alone)
+    monkeypatch.setattr(Training, "train_epoch", alone)
     trials = throughput.study_trials("tiny", "toy", 5)
     job = throughput.Job(trials, num_windows=1, device="cpu", precision="fp32", slots=0)
     expected = sorted(i for i, config in enumerate(trials) for _ in range(config.max_epochs))

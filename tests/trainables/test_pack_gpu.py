@@ -1,4 +1,4 @@
-"""Packs on a GPU, and the parts that only a GPU's pack uses, which run anywhere."""
+"""The parts that only a GPU's pack uses, where there is none."""
 
 from __future__ import annotations
 
@@ -7,19 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from tests.trainables.packs import (
-    TEXT,
-    TOKENS,
-    alone,
-    diverging,
-    make_config,
-    make_pack,
-    timeless,
-)
+from tests.trainables.packs import TOKENS, make_config, make_pack, timeless
 from trainables.batching import to_streams, windows
-from trainables.outcome import NonFiniteLossError
-from trainables.pack_size import measure_num_slots, slots_that_fit
-from trainables.packing import Pack
+from trainables.pack_size import slots_that_fit
 from trainables.products import add_rows, add_rows_flat
 from trainables.recipes import VARIANTS
 from trainables.stack_step import make_window
@@ -74,37 +64,3 @@ def test_rows_are_added_in_one_call_as_in_many():
 @pytest.mark.parametrize(("one", "two", "available", "expected"), [(30, 40, 100, 8), (30, 40, 29, 0), (30, 40, 30, 1)])
 def test_slots_that_fit_fill_the_memory(one, two, available, expected):
     assert slots_that_fit(one, two, available) == expected
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_on_a_gpu_a_graph_computes_what_the_cpu_does(variant, recwarn):
-    """In float64; a GPU adds rows in no fixed order, so not bit for bit."""
-    pack = make_pack(3, variant, device="cuda")
-    assert not [w for w in recwarn if "no CUDA graph" in str(w.message)]
-    configs = [make_config(number, variant) for number in range(2)]
-    slots = [pack.admit(config) for config in configs]
-    bad = pack.admit(diverging(2, variant))
-    epochs = [pack.train_epoch() for _ in range(2)]
-    assert isinstance(epochs[0][bad], NonFiniteLossError)
-    for slot, config in zip(slots, configs, strict=True):
-        training, expected = alone(config, 2)
-        for found, one in zip(epochs, expected, strict=True):
-            assert dataclasses.asdict(timeless(found[slot])) == pytest.approx(dataclasses.asdict(one), rel=1e-8)
-        text = pack.evaluate(TEXT, eos_id=9)[slot]
-        assert text == pytest.approx(training.evaluate(TEXT, eos_id=9), rel=1e-8)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("tf32", 1e-2), ("bf16", 3e-2)])
-def test_on_a_gpu_the_precisions_agree(precision, tolerance):
-    config = make_config(0)
-    pack = Pack(config, TOKENS, 2, device="cuda", precision=precision)
-    slot = pack.admit(config)
-    expected = alone(config, 1, torch.float32)[1][0]
-    assert pack.train_epoch()[slot].train_loss == pytest.approx(expected.train_loss, rel=tolerance)
-
-
-@pytest.mark.gpu
-def test_on_a_gpu_the_number_of_slots_is_measured():
-    assert measure_num_slots(make_config(0), device="cuda") > 10

@@ -8,6 +8,7 @@ import torch
 from trainables.checkpoint import CheckpointError, CheckpointFolder
 from trainables.config import paper_config
 from trainables.evaluation import token_log_probs
+from trainables.packing import PackOfOne
 from trainables.recipes import CORPORA
 from trainables.trainable import VDLSTMTrainable
 from trainables.trial_run import TrialJob
@@ -64,6 +65,27 @@ def test_a_trial_that_comes_back_equals_one_that_never_left(tmp_path, variant):
     rest = run(Local(job(tmp_path / "b", variant=variant, recorded_epochs=2)), 2)
     assert numbers(first + rest) == numbers(whole)
     assert [row["done"] for row in whole] == [False, False, False, True]
+
+
+def test_in_a_pack_of_its_own_as_on_a_gpu_a_trial_reports_the_same(tmp_path, monkeypatch):
+    options = {"keep_best": True, "evaluate_test": True}
+    expected = run(Local(job(tmp_path / "a", **options)), 4)
+    made = []
+
+    def begin(config, train, state=None, *, device, precision):
+        made.append(state is not None)
+        return PackOfOne(config, train, state, device=device, precision=precision)
+
+    monkeypatch.setattr("trainables.trainable.begin_trial", begin)
+    first = run(Local(job(tmp_path / "b", **options)), 2)
+    last = Local(job(tmp_path / "b", recorded_epochs=2, **options))
+    (tmp_path / "c").mkdir()
+    last.save_checkpoint(str(tmp_path / "c"))
+    last.load_checkpoint(str(tmp_path / "c"))
+    assert numbers(first + run(last, 2)) == numbers(expected)
+    assert made == [False, True, True]
+    assert last.reset_config(job(tmp_path / "d", "random-0002", lr=1e30, max_grad_norm=1e30))
+    assert "epoch" in next(row for row in iter(last.step, None) if row["done"])["failure"]
 
 
 def test_epochs_that_were_not_recorded_are_reported_again_without_training(tmp_path, monkeypatch):
