@@ -11,6 +11,7 @@ from rich.console import Console
 
 from study.spec import StudySpec
 from trainables.batching import zipf_tokens
+from trainables.measure import in_own_process
 from trainables.pack_size import measure_num_slots
 from trainables.packing import Pack
 
@@ -50,7 +51,7 @@ def check_pack(specs: Sequence[StudySpec], pack: int | None, *, device: str, con
         raise ValueError(f"--pack must be at least the number of variants, {len(specs)}, or 1, got {pack}")
     if device == "cpu" or pack == 1 or not torch.cuda.is_available():
         return pack
-    slots, told = measure_pack(specs, pack)
+    slots, told = in_own_process(measure_pack, specs, pack)
     console.print(told)
     return slots
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -14,6 +15,7 @@ from study.options import Batch
 from study.progress import duration
 from study.spec import StudySpec
 from trainables.batching import num_windows
+from trainables.measure import in_own_process
 from trainables.precision import cpu_precisions
 from trainables.probe import probe_step_seconds
 from trainables.recipes import CORPORA, SIZES, VARIANTS
@@ -50,7 +52,8 @@ def estimate(spec: StudySpec, *, device: str, num_threads: int) -> Estimate:
     has_it = device == "cuda" or spec.precision in cpu_precisions()
     precision = spec.precision if has_it else None
     paper = spec.paper
-    probe = probe_step_seconds(paper, device=device, precision=precision, limit_s=_PROBE_LIMIT_S)
+    measure = partial(probe_step_seconds, paper, device=device, precision=precision, limit_s=_PROBE_LIMIT_S)
+    probe = in_own_process(measure) if device == "cuda" else measure()  # it would hold the GPU's memory to the end
     tokens = CORPORA[spec.cell.corpus].num_tokens
     training_s = probe.window_s * num_windows(tokens["train"], paper.batch_size, paper.bptt)
     return Estimate(

@@ -6,13 +6,26 @@ import gc
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from trainables.training import peak_memory_bytes
 
 Work = Callable[[], None]
+R = TypeVar("R")
+
+
+def in_own_process(function: Callable[..., R], *arguments: object, **options: object) -> R:
+    """What a function of a module returns or raises in a new process: the memory that it takes of a GPU goes with it.
+
+    Raises:
+        BrokenProcessPool: if the process is killed.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments, **options).result()
 
 
 def seconds_of(work: Work, device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""How many slots a GPU's memory holds: measured with one and with two."""
+"""How many slots a GPU's memory holds: measured with two and with three."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MEMORY_SHARE = 0.9
 """Of what is free, what slots may take: the rest is for the allocator's gaps and for a corpus' richer windows."""
 
 
-def slots_that_fit(one: int, two: int, available: int) -> int:
-    """Slots for the available bytes, given what one and two slots take."""
-    each = max(1, two - one)
-    return max(0, (available - (one - each)) // each)
+def slots_that_fit(two: int, three: int, available: int) -> int:
+    """Slots for the available bytes, given what two and three slots take."""
+    each = max(1, three - two)
+    return max(0, (available - (two - 2 * each)) // each)
 
 
 def measure_num_slots(template: TrialConfig, *, device: str | torch.device, precision: str | None = None) -> int:
@@ -34,10 +34,16 @@ def measure_num_slots(template: TrialConfig, *, device: str | torch.device, prec
     device = torch.device(device)
     if device.type != "cuda":
         raise ValueError(f"the device must be a CUDA device to measure how many slots it holds, got {device}")
-    one, two = (_peak_bytes(template, num_slots, device, precision) for num_slots in (1, 2))
+    peaks = []
+    for num_slots in (1, 2, 3):
+        try:
+            peaks.append(_peak_bytes(template, num_slots, device, precision))
+        except torch.OutOfMemoryError:
+            return num_slots - 1
+    _, two, three = peaks  # with the first came the libraries' workspaces, which stay and are no slot's
     gc.collect()
     torch.cuda.empty_cache()
-    return slots_that_fit(one, two, int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]))
+    return slots_that_fit(two, three, int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]))
 
 
 def _peak_bytes(template: TrialConfig, num_slots: int, device: torch.device, precision: str | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +25,7 @@ ALL = [StudySpec(cell=Cell("ptb", "small", variant), num_samples=1, max_epochs=1
 def gpu(monkeypatch):
     """A GPU that holds 20 slots, 10 of the augmented variants, and that eight slots fill."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(packs, "in_own_process", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(packs, "measure_num_slots", lambda config, **_: 10 if config.augmented_loss else 20)
     monkeypatch.setattr(packs, "_tokens_per_s", lambda spec, num_slots: min(num_slots, 8) ** 0.9)
 
@@ -41,6 +43,19 @@ def test_more_than_the_memory_holds_is_refused(gpu):
     with pytest.raises(ValueError, match="--pack 11 does not fit: this GPU's free memory holds 10"):
         check_pack(ONE, 11, device="cuda", console=Console())
     assert check_pack(ONE, 10, device="cuda", console=Console()) == 10
+
+
+def test_the_driver_measures_in_a_process_of_its_own(gpu, monkeypatch):
+    """It would itself hold what it took of the GPU until the study's end."""
+    asked = []
+
+    def in_own_process(*call):
+        asked.append(call)
+        return pickle.loads(pickle.dumps(call[0]))(*call[1:])
+
+    monkeypatch.setattr(packs, "in_own_process", in_own_process)
+    assert check_pack(ONE, 2, device="cuda", console=Console()) == 2
+    assert asked == [(measure_pack, ONE, 2)] == pickle.loads(pickle.dumps(asked))
 
 
 def test_a_driver_without_a_gpu_leaves_it_to_the_cluster(monkeypatch):

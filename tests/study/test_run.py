@@ -113,19 +113,26 @@ def test_the_plan_by_hand(instant_probe, capsys, tmp_path):
 
 
 def test_the_probe_measures_in_the_precision_of_the_study(monkeypatch):
-    given = []
+    """And a GPU's in a process of its own, with which the memory goes that it took."""
+    given, elsewhere = [], []
     monkeypatch.setattr("trainables.precision.bf16_instructions", lambda: "AMX")
 
     def probe(config, *, device, precision, limit_s):
         given.append((device, precision))
         return Probe(1.0, 1.0, 1.0, 1)
 
+    def in_own_process(measure):
+        elsewhere.append(measure.keywords["device"])
+        return measure()
+
     monkeypatch.setattr(plan, "probe_step_seconds", probe)
+    monkeypatch.setattr(plan, "in_own_process", in_own_process)
     cell = Cell("ptb", "small", "real")
     for precision, device in (("bf16", "cuda"), ("tf32", "cuda"), ("tf32", "cpu"), ("bf16", "cpu")):
         spec = StudySpec(cell=cell, num_samples=1, max_epochs=1, precision=precision)
         plan.estimate(spec, device=device, num_threads=1)
     assert given == [("cuda", "bf16"), ("cuda", "tf32"), ("cpu", None), ("cpu", "bf16")]
+    assert elsewhere == ["cuda", "cuda"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import multiprocessing
+import os
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from trainables import benchmark, comparison, throughput
 from trainables.batching import zipf_tokens
 from trainables.comparison import entries, make_work, measure
 from trainables.config import paper_config
-from trainables.measure import cpu_peak_bytes, fastest
+from trainables.measure import cpu_peak_bytes, fastest, in_own_process
 from trainables.outcome import NonFiniteLossError
 from trainables.rivals import equal_precision, make_bound, make_naive, make_pack, make_peer, make_step
 from trainables.roofline import make_matmul, step_flops
@@ -188,6 +190,15 @@ def test_works_are_timed_in_turn_and_the_least_counts():
     calls.clear()
     fastest(works, CPU, rounds=3, limit_s=0.0)
     assert calls == ["a", "b"] * 2
+
+
+def test_a_process_of_its_own_returns_raises_and_is_another():
+    assert in_own_process(os.getpid) != os.getpid()
+    assert in_own_process(int, "12", base=3) == 5
+    with pytest.raises(ValueError, match="invalid literal"):
+        in_own_process(int, "x")
+    with pytest.raises(BrokenProcessPool):
+        in_own_process(os.abort)
 
 
 def test_memory_of_a_path_is_its_own():

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.trainables.packs import TOKENS, make_config, make_pack, timeless
+from trainables import pack_size
 from trainables.batching import to_streams, windows
-from trainables.pack_size import slots_that_fit
+from trainables.pack_size import measure_num_slots, slots_that_fit
 from trainables.products import add_rows, add_rows_flat
 from trainables.recipes import VARIANTS
 from trainables.stack_step import make_window
@@ -61,6 +62,36 @@ def test_rows_are_added_in_one_call_as_in_many():
     assert not torch.equal(one, table)
 
 
-@pytest.mark.parametrize(("one", "two", "available", "expected"), [(30, 40, 100, 8), (30, 40, 29, 0), (30, 40, 30, 1)])
-def test_slots_that_fit_fill_the_memory(one, two, available, expected):
-    assert slots_that_fit(one, two, available) == expected
+@pytest.mark.parametrize(
+    ("two", "three", "available", "expected"), [(40, 50, 100, 8), (40, 50, 29, 0), (40, 50, 30, 1), (40, 40, 100, 62)]
+)
+def test_slots_that_fit_fill_the_memory(two, three, available, expected):
+    assert slots_that_fit(two, three, available) == expected
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """A GPU of 1,000 bytes whose libraries take 200 at first and for good; a slot takes 100, a pack 50."""
+    taken = {"libraries": 0}
+
+    def peak(template, num_slots, device, precision):
+        first, taken["libraries"] = 200 - taken["libraries"], 200
+        if 250 + 100 * num_slots > taken.get("size", 1000):
+            raise torch.OutOfMemoryError
+        return first + 50 + 100 * num_slots
+
+    monkeypatch.setattr(pack_size, "_peak_bytes", peak)
+    monkeypatch.setattr(pack_size, "MEMORY_SHARE", 1.0)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000 - taken["libraries"], 1000))
+    return taken
+
+
+def test_what_libraries_take_at_first_is_no_slots_need(memory):
+    assert measure_num_slots(make_config(0), device="cuda") == 7  # 200 + 50 + 7 * 100
+
+
+@pytest.mark.parametrize(("size", "expected"), [(349, 0), (350, 1), (500, 2)])
+def test_a_gpu_that_does_not_hold_three_slots_holds_what_it_held(memory, size, expected):
+    memory["size"] = size
+    assert measure_num_slots(make_config(0), device="cuda") == expected
