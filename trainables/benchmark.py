@@ -1,24 +1,28 @@
 """``python -m trainables.benchmark``: tokens per second of a full training step, against three others.
 
-All run in this process, on one device and in one precision, in interleaved rounds, so that a busy machine slows all
-alike; the figure is the minimum over the rounds, of CPU time or of the time between two of the GPU's events.
+All run in this process, on one device and in one precision, each in rounds that it shares with the peer and a large
+matrix product, so that a busy machine slows all alike; the figure is the minimum over the rounds, of CPU time or of the
+time between two of the GPU's events. A row is printed and written as soon as it is measured.
 
-* ``step``: this project's training step of one trial, for the plain cross-entropy (CE) and the augmented loss (AL),
-  with the target distribution's gradient flowing or stopped.
-* ``pack``: the same of several trials in one pack; tokens per second are those of all together.
+* ``step``: this project's training step of one trial, kernel by kernel, for the plain cross-entropy (CE) and the
+  augmented loss (AL), with the target distribution's gradient flowing or stopped.
+* ``pack``: the same of several trials in one pack; tokens per second are those of all together. On a GPU, where its
+  step is one CUDA graph, a pack of 1 is what a trial by itself runs.
 * ``peer``: what the step is measured against: ``torch.nn.LSTM``, ordinary dropout, tied weights, plain cross-entropy,
-  autograd, clipping, SGD. It has neither per-example masks in the recurrence nor an augmented loss.
+  autograd, clipping, SGD. It has neither per-example masks in the recurrence nor an augmented loss. In bf16 on a GPU
+  its products are autocast's, which gives cuDNN's LSTM fp16: told as ``bf16/fp16``.
 * ``naive``: the same variational model as the step's, with the augmented loss, one time step after another on autograd.
 * ``bound``: the step with its recurrence left to ``torch.nn.LSTM``, and so without its masks: what an equally fast
   recurrence would give.
 
-``of_roofline`` is the part of the speed of a large matrix product, timed in the same rounds, at which the step's own
-products (``roofline.py``) would take as long as the step. With ``--study``, whole trials per hour (``throughput.py``).
+``of_roofline`` is the part of the speed of that large product at which the step's own products (``roofline.py``) would
+take as long as the step. With ``--study``, whole trials per hour (``throughput.py``).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import subprocess
 import sys
@@ -101,34 +105,32 @@ def main(arguments: list[str] | None = None) -> int:
             for cell in cells:
                 print_throughput(*cell.split("/"), device=device, precision=precision, packs=packs)
             return 0
-        rows: list[dict[str, str]] = []
-        for cell in options.cells or (QUICK_CELLS if options.quick else CELLS):
-            size, corpus = cell.split("/")
-            found = measure(
-                size, corpus, rounds=options.rounds, limit_s=20.0 if options.quick else options.limit_s,
-                device=device, precision=precision, packs=packs, drop_prob=options.drop_prob,
-            )  # fmt: skip
-            _print_rows(found, header=not rows)
-            rows += found
-            if device.type == "cpu":
-                memory = measure_memory(size, corpus)
-                print(f"{cell}: peak memory of a trial with the augmented loss {memory:.2f} GB", flush=True)
+        with contextlib.ExitStack() as stack:
+            writer = None
+            if options.csv:
+                writer = csv.DictWriter(stack.enter_context(options.csv.open("w", newline="", buffering=1)), FIELDS)
+                writer.writeheader()
+            _print_row(dict(zip(FIELDS, FIELDS, strict=True)))
+            for cell in options.cells or (QUICK_CELLS if options.quick else CELLS):
+                size, corpus = cell.split("/")
+                for row in measure(
+                    size, corpus, rounds=options.rounds, limit_s=20.0 if options.quick else options.limit_s,
+                    device=device, precision=precision, packs=packs, drop_prob=options.drop_prob,
+                ):  # fmt: skip
+                    _print_row(row)
+                    if writer:
+                        writer.writerow(row)
+                if device.type == "cpu":
+                    memory = measure_memory(size, corpus)
+                    print(f"{cell}: peak memory of a trial with the augmented loss {memory:.2f} GB", flush=True)
     except ValueError as error:
         parser.error(str(error))
-    if options.csv:
-        with options.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
     return 0
 
 
-def _print_rows(rows: list[dict[str, str]], *, header: bool) -> None:
+def _print_row(row: dict[str, str]) -> None:
     widths = {name: max(len(name), 16 if name == "cell" else 7) for name in FIELDS}
-    if header:
-        print("  ".join(f"{name:>{widths[name]}}" for name in FIELDS))
-    for row in rows:
-        print("  ".join(f"{row[name]:>{widths[name]}}" for name in FIELDS), flush=True)
+    print("  ".join(f"{row[name]:>{widths[name]}}" for name in FIELDS), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,15 @@ from torch import Tensor
 from trainables.batching import to_streams, windows, zipf_tokens
 from trainables.config import TrialConfig, paper_config
 from trainables.measure import Work, cpu_peak_bytes, fastest, gpu_peak_bytes
-from trainables.rivals import equal_precision, make_bound, make_naive, make_pack, make_peer, make_step
+from trainables.rivals import (
+    equal_precision,
+    lstm_precision,
+    make_bound,
+    make_naive,
+    make_pack,
+    make_peer,
+    make_step,
+)
 from trainables.roofline import make_matmul, step_flops
 
 WINDOWS_PER_ROUND = {"cpu": 1, "cuda": 20}
@@ -38,16 +46,19 @@ def make_config(variant: str, size: str, corpus: str, drop_prob: float | None) -
 
 
 def entries(size: str, corpus: str, drop_prob: float | None, packs: Sequence[int]) -> list[Entry]:
-    """Everything that is compared in a cell. A pack's step is the same whether the gradient flows or not."""
+    """Everything that is compared in a cell: the peer, the naive path, and the others, which are read against the two.
+
+    A pack's step is the same whether the gradient flows or not.
+    """
     augmented = make_config("real", size, corpus, drop_prob)
     stopped = dataclasses.replace(augmented, target_gradient="stop")
     plain = make_config("re", size, corpus, drop_prob)
     both = (("CE", plain), ("AL flow", augmented))
     return [
         Entry("peer", "CE", plain),
+        Entry("naive", "AL flow", augmented),
         *(Entry("step", *each) for each in (*both, ("AL stop", stopped))),
         *(Entry("pack", *each, trials) for trials in packs for each in both),
-        Entry("naive", "AL flow", augmented),
         *(Entry("bound", *each) for each in both),
     ]
 
@@ -88,41 +99,55 @@ def measure(
     precision: str,
     packs: Sequence[int],
     drop_prob: float | None = None,
-) -> list[dict[str, str]]:
-    """One cell's rows: at least two rounds, then until ``rounds`` or the time is up."""
-    found, works, memory = [], [], []
-    with equal_precision(precision, device):
-        for entry in entries(size, corpus, drop_prob, packs):
-            try:
-                work, num_bytes = _warm_up(entry, device, precision)
-            except torch.OutOfMemoryError:
-                if entry.path != "pack":
-                    raise
-                print(f"{size}/{corpus}: {entry.path} of {entry.trials}, {entry.loss}: does not fit into memory")
-                continue
-            found.append(entry)
-            works.append(work)
-            memory.append(num_bytes / 1e9)
-        matmul, matmul_flops = make_matmul(device)
-        matmul()
-        *seconds, matmul_s = fastest([*works, matmul], device, rounds=rounds, limit_s=limit_s)
-    data = round_windows(found[0].config, device)
+) -> Iterator[dict[str, str]]:
+    """One cell's rows, each as soon as it is known. An entry that does not fit into memory is told and left out.
+
+    An entry is timed beside the peer and a large matrix product, in at least two rounds, then until ``rounds`` or its
+    part of the time is up; of the entries only the peer stays in memory meanwhile.
+    """
+    peer, *others = entries(size, corpus, drop_prob, packs)
+    limit_s /= 1 + len(others)
+    data = round_windows(peer.config, device)
     number, num_tokens = len(data), sum(targets.numel() for _, targets in data)
     num_distinct = sum(targets.unique().numel() for _, targets in data) / number
-    speed = [entry.trials * num_tokens / s for entry, s in zip(found, seconds, strict=True)]
-    by_name = dict(zip([(e.path, e.loss) for e in found], speed, strict=True))
-    rate, rows = matmul_flops / matmul_s, []
-    for entry, s, tokens_per_s, gb in zip(found, seconds, speed, memory, strict=True):
+    with equal_precision(precision, device):
+        peer_work, peer_bytes = _warm_up(peer, device, precision)
+        matmul, matmul_flops = make_matmul(device)
+        matmul()
+
+    def timed(entry: Entry) -> tuple[float, float, float, int]:
+        """Seconds of the peer, the product and the entry; the entry's memory, which is free again."""
+        with equal_precision(precision, device):
+            if entry is peer:
+                peer_s, matmul_s = fastest([peer_work, matmul], device, rounds=rounds, limit_s=limit_s)
+                return peer_s, matmul_s, peer_s, peer_bytes
+            work, num_bytes = _warm_up(entry, device, precision)
+            peer_s, matmul_s, s = fastest([peer_work, matmul, work], device, rounds=rounds, limit_s=limit_s)
+            return peer_s, matmul_s, s, num_bytes
+
+    times_peer: dict[str, float] = {}
+    for entry in (peer, *others):
+        try:
+            peer_s, matmul_s, s, num_bytes = timed(entry)
+        except torch.OutOfMemoryError:
+            print(
+                f"{size}/{corpus}: {entry.path} of {entry.trials}, {entry.loss}: does not fit into memory", flush=True
+            )
+            continue
+        times = times_peer[entry.path] = entry.trials * peer_s / s
         flops = step_flops(entry.config, num_distinct).total * entry.trials
+        rate = matmul_flops / matmul_s
+        lstm = lstm_precision(precision, device) if entry.path in ("peer", "bound") else precision
         values = (
-            f"{size}/{corpus}", entry.path, entry.loss, f"{entry.trials}", device.type, precision,
-            f"{entry.config.drop_prob:g}", f"{s / number * 1e3:.2f}", f"{tokens_per_s:.0f}",
-            f"{tokens_per_s / by_name['peer', 'CE']:.2f}",
-            f"{tokens_per_s / by_name['naive', 'AL flow']:.2f}" if entry.loss != "CE" else "",
-            f"{flops / 1e9:.1f}", f"{rate / 1e9:.0f}", f"{flops * number / s / rate:.2f}", f"{gb:.2f}",
+            f"{size}/{corpus}", entry.path, entry.loss, f"{entry.trials}", device.type,
+            precision if lstm == precision else f"{precision}/{lstm}",
+            f"{entry.config.drop_prob:g}", f"{s / number * 1e3:.2f}", f"{entry.trials * num_tokens / s:.0f}",
+            f"{times:.2f}",
+            f"{times / times_peer['naive']:.2f}" if entry.loss != "CE" and "naive" in times_peer else "",
+            f"{flops / 1e9:.1f}", f"{rate / 1e9:.0f}", f"{flops * number / s / rate:.2f}",
+            f"{num_bytes / 1e9:.2f}",
         )  # fmt: skip
-        rows.append(dict(zip(FIELDS, values, strict=True)))
-    return rows
+        yield dict(zip(FIELDS, values, strict=True))
 
 
 def _warm_up(entry: Entry, device: torch.device, precision: str) -> tuple[Work, int]:

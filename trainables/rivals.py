@@ -40,14 +40,19 @@ def equal_precision(precision: str, device: torch.device) -> Iterator[None]:
     Raises:
         ValueError: if the device does not have the precision.
     """
-    rnn: Any = torch.backends.cudnn.rnn
-    before = rnn.fp32_precision
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.rnn.fp32_precision
     with use_precision(precision, device):
         try:
-            rnn.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+            cudnn.allow_tf32 = precision == "tf32"  # the setting of its LSTM alone would make torch's getters raise
             yield
         finally:
-            rnn.fp32_precision = before
+            cudnn.allow_tf32 = before == "tf32"
+
+
+def lstm_precision(precision: str, device: torch.device) -> str:
+    """What the products of ``torch.nn.LSTM`` are in: on a GPU autocast gives cuDNN fp16, whatever type it is told."""
+    return "fp16" if precision == "bf16" and device.type == "cuda" else precision
 
 
 def _autocast(device: torch.device) -> torch.autocast:

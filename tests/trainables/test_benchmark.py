@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import multiprocessing
 import os
+import weakref
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -17,7 +18,15 @@ from trainables.comparison import entries, make_work, measure
 from trainables.config import paper_config
 from trainables.measure import cpu_peak_bytes, fastest, in_own_process
 from trainables.outcome import NonFiniteLossError
-from trainables.rivals import equal_precision, make_bound, make_naive, make_pack, make_peer, make_step
+from trainables.rivals import (
+    equal_precision,
+    lstm_precision,
+    make_bound,
+    make_naive,
+    make_pack,
+    make_peer,
+    make_step,
+)
 from trainables.roofline import make_matmul, step_flops
 from trainables.training import Training
 
@@ -46,11 +55,11 @@ def test_a_cell_is_measured_printed_and_written(tmp_path, capsys):
         rows = list(csv.DictReader(lines))
     assert tuple(rows[0]) == comparison.FIELDS
     assert [(r["path"], r["loss"]) for r in rows] == [
-        ("peer", "CE"), ("step", "CE"), ("step", "AL flow"), ("step", "AL stop"), ("pack", "CE"), ("pack", "AL flow"),
-        ("naive", "AL flow"), ("bound", "CE"), ("bound", "AL flow"),
+        ("peer", "CE"), ("naive", "AL flow"), ("step", "CE"), ("step", "AL flow"), ("step", "AL stop"), ("pack", "CE"),
+        ("pack", "AL flow"), ("bound", "CE"), ("bound", "AL flow"),
     ]  # fmt: skip
     assert float(rows[0]["times_peer"]) == 1.0
-    assert float(rows[6]["times_naive"]) == 1.0
+    assert float(rows[1]["times_naive"]) == 1.0
     for row in rows:
         assert (row["trials"], row["device"], row["precision"]) == ("1", "cpu", "fp32")
         assert row["peak_memory_gb"] == "0.12"
@@ -152,7 +161,7 @@ def test_the_roofline_is_a_product_of_the_size_it_says():
 def test_a_pack_counts_the_tokens_of_all_its_trials(monkeypatch):
     """With a clock that gives every path a second, the matrix product too."""
     monkeypatch.setattr(comparison, "fastest", lambda works, *arguments, **limits: [1.0] * len(works))
-    rows = measure("tiny", "toy", rounds=2, limit_s=1.0, device=CPU, precision="fp32", packs=[1, 3])
+    rows = list(measure("tiny", "toy", rounds=2, limit_s=1.0, device=CPU, precision="fp32", packs=[1, 3]))
     by_name = {(r["path"], r["loss"], r["trials"]): r for r in rows}
     assert len(by_name) == len(rows) == 11
     one, three = (by_name["pack", "AL flow", k] for k in ("1", "3"))
@@ -162,6 +171,55 @@ def test_a_pack_counts_the_tokens_of_all_its_trials(monkeypatch):
     rate = make_matmul(CPU)[1]
     assert float(three["of_roofline"]) == pytest.approx(3 * float(one["gflop"]) * 1e9 / rate, abs=0.1)
     assert float(one["gflop"]) * 1e9 > flops > 0
+
+
+def test_rows_come_one_by_one_and_only_the_peers_work_is_held_meanwhile(monkeypatch, capsys):
+    class Work:
+        def __call__(self):
+            pass
+
+    works = weakref.WeakSet()
+
+    def warm_up(entry, device, precision):
+        assert len(works) == (entry.path != "peer")
+        if entry.path == "pack":
+            raise torch.OutOfMemoryError
+        works.add(work := Work())
+        return work, 10**9
+
+    monkeypatch.setattr(comparison, "fastest", lambda works, *arguments, **limits: [2.0, 1.0, 4.0][: len(works)])
+    monkeypatch.setattr(comparison, "_warm_up", warm_up)
+    rows = measure("tiny", "toy", rounds=2, limit_s=1.0, device=CPU, precision="fp32", packs=[2])
+    assert next(rows)["path"] == "peer"
+    assert {r["path"]: (r["times_peer"], r["times_naive"]) for r in rows if r["loss"] != "CE"} == {
+        "naive": ("0.50", "1.00"), "step": ("0.50", "1.00"), "bound": ("0.50", "1.00"),
+    }  # fmt: skip
+    assert capsys.readouterr().out.count("pack of 2") == 2
+
+
+def test_the_lstm_that_autocast_gives_fp16_is_told(monkeypatch):
+    assert lstm_precision("bf16", torch.device("cuda")) == "fp16"
+    assert [lstm_precision(p, torch.device("cuda")) for p in ("fp32", "tf32")] == ["fp32", "tf32"]
+    monkeypatch.setattr(comparison, "fastest", lambda works, *arguments, **limits: [1.0] * len(works))
+    monkeypatch.setattr(comparison, "_warm_up", lambda entry, *arguments: (lambda: None, 1))
+    monkeypatch.setattr(comparison, "lstm_precision", lambda *arguments: "fp16")
+    rows = list(measure("tiny", "toy", rounds=2, limit_s=1.0, device=CPU, precision="fp32", packs=[]))
+    labels = {(r["path"], r["precision"]) for r in rows}
+    assert labels == {("peer", "fp32/fp16"), ("bound", "fp32/fp16"), ("naive", "fp32"), ("step", "fp32")}
+
+
+def test_a_row_is_written_before_the_next_is_measured(monkeypatch, tmp_path):
+    file = tmp_path / "table.csv"
+
+    def broken(*arguments, **options):
+        yield dict.fromkeys(comparison.FIELDS, "x")
+        assert len(file.read_text().splitlines()) == 2
+        raise KeyError
+
+    monkeypatch.setattr(benchmark, "measure", broken)
+    with pytest.raises(KeyError):
+        benchmark.main(["--cells", "tiny/toy", "--device", "cpu", "--csv", str(file)])
+    assert file.read_text().splitlines()[1].startswith("x,x,")
 
 
 def test_a_diverged_trial_of_a_pack_is_no_measurement():
@@ -175,7 +233,8 @@ def test_equal_precision_holds_for_cudnn_and_is_put_back():
     rnn = torch.backends.cudnn.rnn
     before = rnn.fp32_precision
     with equal_precision("fp32", CPU):
-        assert rnn.fp32_precision == "ieee"
+        assert rnn.fp32_precision != "tf32"
+        assert not torch.backends.cudnn.allow_tf32  # torch's own getter, which raises if the settings disagree
     assert rnn.fp32_precision == before
     with pytest.raises(ValueError, match="needs a CUDA device"), equal_precision("tf32", CPU):
         pass
