@@ -68,4 +68,4 @@ def assert_same_state(a, b):
 
 
 def diverging(number, variant="real"):
-    return make_config(number, variant, lr=1e300, max_grad_norm=1e200)
+    return make_config(number, variant, lr=1e308, max_grad_norm=1e200)

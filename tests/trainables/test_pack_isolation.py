@@ -20,11 +20,12 @@ from tests.trainables.packs import (
     timeless,
 )
 from trainables.outcome import NonFiniteLossError
+from trainables.recipes import VARIANTS
 from trainables.training import Training
 
 
 @stacked
-@pytest.mark.parametrize("variant", ["al", "real"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_trial_that_diverges_is_quarantined_and_changes_no_other(variant, stacked):
     pack, undisturbed = (make_pack(3, variant, stacked=stacked) for _ in range(2))
     for number in (0, 1):
