@@ -164,7 +164,8 @@ def layer_backward(
     """Back through a layer over the window that ``layer_forward`` has just run.
 
     Args:
-        d_output: (K, T, B, H), the loss's gradient with respect to the dropped hidden states, from above only.
+        d_output: (K, T, B, H), the loss's gradient with respect to the dropped hidden states, from above only; on a GPU
+            its values are lost (``product_sum``).
         x: as in the forward.
         weights: as in the forward.
         mask: as in the forward.

@@ -70,10 +70,12 @@ def use_precision(precision: str, device: torch.device | str) -> Iterator[None]:
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision, matmul.allow_bf16_reduced_precision_reduction, products.operand_dtype()
     try:
-        matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+        # By the older of torch's settings, which sets the newer too; after the newer alone, the older's getters raise.
+        matmul.allow_tf32 = precision == "tf32"
         matmul.allow_bf16_reduced_precision_reduction = False  # partial sums too stay in float32
         products.set_operand_dtype(torch.bfloat16 if precision == "bf16" else None)
         yield
     finally:
+        matmul.allow_tf32 = before[0] == "tf32"
         matmul.fp32_precision, matmul.allow_bf16_reduced_precision_reduction = before[:2]
         products.set_operand_dtype(before[2])

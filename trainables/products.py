@@ -160,7 +160,12 @@ def wide_product(a: Tensor, b: Tensor, memory: Memory, name: str) -> Tensor:
 
 
 def product_sum(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """c + a b, a new tensor, for (K, n, m), (K, n, k) and (K, k, m); a is rounded if b is (``recurrent_operand``)."""
+    """c + a b for (K, n, m), (K, n, k) and (K, k, m); a is rounded if b is (``recurrent_operand``).
+
+    A new tensor on a CPU; on a GPU it takes the place of c, which would have to be copied first otherwise.
+    """
+    if a.device.type == "cuda":
+        return _add_product(c, a, b)
     if _one_by_one(a):
         return torch.cat([product_sum(*each) for each in zip(c.split(1), a.split(1), b.split(1), strict=True)])
     if b.dtype == _operand_dtype:
@@ -168,6 +173,13 @@ def product_sum(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
     if b.numel() < ONEDNN_MIN_WEIGHTS or not _uses_onednn(a):
         return torch.baddbmm(c, a, b)
     return torch.ops.mkldnn._linear_pointwise.binary(a[0], c[0], b[0].t(), None, "add").unsqueeze(0)
+
+
+def _add_product(out: Tensor, a: Tensor, b: Tensor, *, beta: int = 1) -> Tensor:
+    """out = beta out + a b on a GPU, in one kernel if need be after the operands' rounding."""
+    if b.dtype == _operand_dtype or (_rounds(a) and out.dtype == torch.float32):
+        return torch.baddbmm(out, operand(a), operand(b), out_dtype=torch.float32, beta=beta, out=out)
+    return torch.baddbmm(out, a, b, beta=beta, out=out)
 
 
 def add_outer(out: Tensor, left: Tensor, right: Tensor, *, overwrite: bool, memory: Memory | None = None) -> None:
@@ -186,7 +198,9 @@ def add_outer(out: Tensor, left: Tensor, right: Tensor, *, overwrite: bool, memo
         return
     if out.stride(1) == 1:  # unit-major: the product comes out in the memory's order
         out, left, right = out.transpose(1, 2), right, left
-    if _uses_onednn(out) or _rounds(out):
+    if out.device.type == "cuda":
+        _add_product(out, left.transpose(1, 2), right, beta=0 if overwrite else 1)
+    elif _uses_onednn(out) or _rounds(out):
         left = left.transpose(1, 2)
         outer = product(left, right) if memory is None else wide_product(left, right, memory, "outer")
         if overwrite:
@@ -226,7 +240,7 @@ def sum_rows(rows: Tensor, index: Tensor, num_rows: int) -> Tensor:
 
 def add_rows(table: Tensor, index: Tensor, rows: Tensor) -> None:
     """Adds (K, n, H) to the rows (K, n) of each trial's table (K, V, H); an index may repeat."""
-    if table.shape[0] > 1 and table.device.type != "cpu" and table.is_contiguous():
+    if table.device.type != "cpu":
         add_rows_flat(table, index, rows)
         return
     for trial in range(table.shape[0]):
@@ -234,10 +248,14 @@ def add_rows(table: Tensor, index: Tensor, rows: Tensor) -> None:
 
 
 def add_rows_flat(table: Tensor, index: Tensor, rows: Tensor) -> None:
-    """``add_rows`` in one call, for a contiguous table."""
+    """``add_rows`` in one call, for a contiguous table.
+
+    On a GPU ``index_add_`` adds in whatever order its threads come; this sorts the indices first, and repeats itself.
+    """
     k, v, h = table.shape
-    offsets = torch.arange(k, device=index.device).unsqueeze(1) * v
-    table.view(k * v, h).index_add_(0, (index + offsets).view(-1), rows.reshape(-1, h))
+    flat = (index + torch.arange(k, device=index.device).unsqueeze(1) * v).view(-1)
+    # Unsafe: a look at the indices' range would wait for the GPU. They are the corpus', which was checked.
+    torch.ops.aten._index_put_impl_(table.view(k * v, h), [flat], rows.reshape(-1, h), accumulate=True, unsafe=True)
 
 
 def norms(x: Tensor) -> Tensor:

@@ -167,7 +167,7 @@ class StackStep:
             assert window.distinct_inputs is not None
             words, index = window.distinct_inputs
             self._rows = rows.new_zeros(1, words.numel(), rows.shape[-1])
-            self._rows[0].index_add_(0, index, rows[0])
+            add_rows(self._rows, index.unsqueeze(0), rows)
         else:
             add_rows(self.d_weights.named["embedding"], window.inputs.expand(rows.shape[0], -1), rows)
 

@@ -12,6 +12,7 @@ from tests.trainables.packs import TEXT, TOKENS, alone, diverging, make_config, 
 from trainables.outcome import NonFiniteLossError
 from trainables.pack_size import measure_num_slots
 from trainables.packing import Pack, PackOfOne, PackSlot, begin_trial
+from trainables.precision import PRECISIONS
 from trainables.recipes import VARIANTS
 from trainables.training import Training
 
@@ -128,6 +129,24 @@ def test_kernel_by_kernel_a_trial_is_the_same_as_on_the_cpu(variant, number):
     assert training.evaluate(TEXT, eos_id=9) == pytest.approx(other.evaluate(TEXT, eos_id=9), rel=1e-8)
     distance = other.subspace_distance()
     assert training.subspace_distance() == (None if distance is None else pytest.approx(distance, rel=1e-6))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_repeats_itself_bit_for_bit(variant, precision):
+    """A GPU's threads come in any order; what they add to one place must not."""
+    config = make_config(0, variant, batch_size=8)
+    runs = []
+    for num_slots in (1, 1, 3, 3):
+        pack = Pack(config, TOKENS, num_slots, device="cuda", precision=precision)
+        for seed in range(num_slots):
+            pack.admit(dataclasses.replace(config, seed=seed))
+        losses = [[timeless(result) for result in pack.train_epoch().values()] for _ in range(3)]
+        runs.append((losses, pack.model_state(0)))
+    for (losses, weights), (again, weights_again) in (runs[:2], runs[2:]):
+        assert losses == again
+        for name, weight in weights.items():
+            assert torch.equal(weight, weights_again[name]), name
 
 
 def test_the_number_of_slots_is_measured():

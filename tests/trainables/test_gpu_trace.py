@@ -65,12 +65,14 @@ class Launches(TorchDispatchMode):
         self.vocab_size, self.kernels, self.wide = vocab_size, 0, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
+        # This one's trace raises in torch up to 2.13 at least. It writes to ``out``.
+        known = func is torch.ops.aten.baddbmm.dtype_out
+        result = kwargs["out"] if known else func(*args, **(kwargs or {}))
         if func.is_view or str(func).startswith(NO_KERNELS):
             return result
         tensors = {id(x): x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)}.values()
         assert all(x.device == torch.device(GPU) for x in tensors), f"{func} leaves the device"
-        self.kernels += 1
+        self.kernels += 2 if func is torch.ops.aten.baddbmm.default else 1  # it copies what it adds to
         wide = [x for x in tensors if x.dim() and x.shape[-1] == self.vocab_size and x.stride(-1) == 1]
         self.wide += sum(x.numel() for x in wide)
         return result
@@ -133,7 +135,7 @@ def test_a_planted_look_at_a_number_is_found(look, trace):
 
 @pytest.mark.parametrize(
     ("variant", "precision", "kernels", "passes"),
-    [("re", "tf32", 1015, 11.1), ("re", "bf16", 1328, 13.1), ("al", "tf32", 1084, 34.4), ("real", "bf16", 1392, 35.5)],
+    [("re", "tf32", 1020, 11.1), ("re", "bf16", 1170, 13.1), ("al", "tf32", 1110, 33.0), ("real", "bf16", 1245, 35.3)],
 )
 def test_a_window_launches_no_more_and_moves_no_more_than_it_did(variant, precision, kernels, passes, trace):
     """Passes: rows of a whole vocabulary that are read or written, in those of the window's scores."""

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from tests.trainables.packs import TOKENS, make_config, make_pack, timeless
-from trainables import pack_size
+from tests.trainables.packs import TOKENS, alone, make_config, make_pack, timeless
+from trainables import layer, pack_size, products
 from trainables.batching import to_streams, windows
 from trainables.pack_size import measure_num_slots, slots_that_fit
 from trainables.products import add_rows, add_rows_flat
@@ -49,6 +49,26 @@ def test_a_pack_that_reads_from_the_table_is_the_same_pack(variant):
         slot = pack.admit(make_config(1, variant))
         results.append([timeless(pack.train_epoch()[slot]) for _ in range(2)][1])
     assert dataclasses.asdict(results[0]) == pytest.approx(dataclasses.asdict(results[1]), rel=1e-12)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_sums_that_take_the_place_of_what_they_add_to_change_no_number(variant, monkeypatch):
+    """As a GPU's recurrence forms them, both ways: nothing else reads what is lost."""
+    expected = alone(make_config(1, variant), 2)[1]
+    monkeypatch.setattr(layer, "product_sum", products._add_product)
+    found = alone(make_config(1, variant), 2)[1]
+    assert [dataclasses.asdict(f) for f in found] == [pytest.approx(dataclasses.asdict(e), rel=1e-12) for e in expected]
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_sum_or_a_product_takes_the_place_of_what_was_there(transposed):
+    generator = torch.Generator().manual_seed(0)
+    a, b, c = (torch.rand(2, *shape, generator=generator).double() for shape in ((5, 7), (7, 4), (5, 4)))
+    out = c.transpose(1, 2).contiguous().transpose(1, 2) if transposed else c.clone()
+    assert products._add_product(out, a, b) is out
+    torch.testing.assert_close(out, c + a @ b, rtol=1e-14, atol=0)
+    products._add_product(out, a, b, beta=0)
+    torch.testing.assert_close(out, a @ b, rtol=1e-14, atol=0)
 
 
 def test_rows_are_added_in_one_call_as_in_many():

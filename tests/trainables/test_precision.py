@@ -60,6 +60,9 @@ def test_a_precision_holds_inside_and_what_held_before_holds_after(precision):
 
     def failing():
         inside.extend(settings())
+        # torch's older getters, which raise if the older setting and the newer disagree
+        assert torch.backends.cuda.matmul.allow_tf32 == (precision == "tf32")
+        assert torch.get_float32_matmul_precision() == ("high" if precision == "tf32" else "highest")
         raise KeyError
 
     with pytest.raises(KeyError), use_precision(precision, "cuda"):
@@ -67,6 +70,7 @@ def test_a_precision_holds_inside_and_what_held_before_holds_after(precision):
     operands = torch.bfloat16 if precision == "bf16" else None
     assert inside == ["tf32" if precision == "tf32" else "ieee", False, operands]
     assert settings() == before
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize(
