@@ -159,8 +159,8 @@ class Head:
         gradients: DecoderWeights,
     ) -> tuple[Tensor, Tensor]:
         k, n, _ = hidden.shape
-        cross_entropy, log_sums = hidden.new_zeros(k), hidden.new_zeros(k)
-        at_once = self.tokens_per_chunk * hidden.element_size() // decoder.element_size()
+        cross_entropy, log_sums = self.d_hidden.new_zeros(k), self.d_hidden.new_zeros(k)
+        at_once = self.tokens_per_chunk * self.d_hidden.element_size() // decoder.element_size()
         for start in range(0, n, at_once):
             tokens = slice(start, min(start + at_once, n))
             scores = wide_product(hidden[:, tokens], decoder.transpose(1, 2), self._memory, "scores")
@@ -186,7 +186,7 @@ class Head:
         gradients: DecoderWeights,
     ) -> tuple[Tensor, Tensor]:
         k, t, b, h, _ = self.shape
-        cross_entropy, log_sums = hidden.new_zeros(k), hidden.new_zeros(k)
+        cross_entropy, log_sums = self.d_hidden.new_zeros(k), self.d_hidden.new_zeros(k)
         d_hidden = self.d_hidden.view(k, t, b, h).zero_()
         gradients.decoder.zero_()
         words = words.view(k, t, b)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.products import add_outer, product, product_sum, recurrent_operand
+from trainables.products import add_outer, operand_dtype, product, product_sum, recurrent_operand
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,15 @@ class LayerWeights:
     """(K, 4H, H)."""
     bias: Tensor
     """(K, 4H), one bias vector per gate."""
+
+
+def step_dtype(like: Tensor) -> torch.dtype:
+    """The type of a window's hidden states and of the gates' gradients, which products read many times.
+
+    On a GPU it is that of the products' operands, to which they are rounded where they are made; ``like``'s elsewhere.
+    """
+    dtype = operand_dtype() if like.device.type == "cuda" and like.dtype == torch.float32 else None
+    return dtype or like.dtype
 
 
 class LayerBuffers:
@@ -54,10 +63,14 @@ class LayerBuffers:
     ) -> None:
         k, t, b, h = num_trials, num_steps, batch_size, hidden_size
         self.shape = (k, t, b, h)
+        product_dtype = step_dtype(like)
         self.gates = like.new_empty(k, t, b, 4 * h)
         self.cell = like.new_empty(k, t + 1, b, h)  # one row more: the state before the window
         self.tanh_cell = like.new_empty(k, t, b, h)
-        self.hidden = like.new_empty(k, t + 1, b, h)  # dropped
+        self.hidden = like.new_empty(k, t + 1, b, h, dtype=product_dtype)  # dropped
+        undropped = self.hidden[:, 1:].unbind(1)
+        if product_dtype != like.dtype:
+            undropped = (like.new_empty(k, b, h),) * t
         self.final_hidden = like.new_empty(k, b, h)  # not dropped
         o, i, f, g = self.gates.view(k, t, b, 4, h).unbind(3)
         self.o, self.i, self.f, self.g = o, i, f, g
@@ -65,13 +78,13 @@ class LayerBuffers:
             zip(
                 self.gates[..., : 3 * h].unbind(1), o.unbind(1), i.unbind(1), f.unbind(1), g.unbind(1),
                 self.cell[:, :-1].unbind(1), self.cell[:, 1:].unbind(1), self.tanh_cell.unbind(1),
-                self.hidden[:, :-1].unbind(1), self.hidden[:, 1:].unbind(1), strict=True,
+                self.hidden[:, :-1].unbind(1), undropped, self.hidden[:, 1:].unbind(1), strict=True,
             )
         )  # fmt: skip
         if backward:
             self.factors = like.new_empty(k, t, b, 4, h)  # d gates / d cell, but for o: d gates / d h~
             self.cell_factor = like.new_empty(k, t, b, h)  # d cell / d h~
-            self.d_gates = like.new_empty(k, t, b, 4, h)
+            self.d_gates = like.new_empty(k, t, b, 4, h, dtype=product_dtype)
             self.d_cell = like.new_empty(k, b, 1, h)
             self.scratch = like.new_empty(k, t, b, h)
             self.backward_steps = list(
@@ -118,15 +131,17 @@ def layer_forward(
         torch.mul(hidden, mask, out=buffers.hidden[:, 0])
     recurrent = recurrent_operand(weights.h).transpose(1, 2)
     for step, below in zip(buffers.forward_steps, from_below.view(k, t, b, 4 * h).unbind(1), strict=True):
-        sigmoids, o, i, f, g, cell_in, cell_out, tanh_cell, hidden_in, hidden_out = step
+        sigmoids, o, i, f, g, cell_in, cell_out, tanh_cell, hidden_in, undropped, hidden_out = step
         before = product_sum(below, hidden_in, recurrent)
         torch.sigmoid(before[..., : 3 * h], out=sigmoids)
         torch.tanh(before[..., 3 * h :], out=g)
         torch.mul(f, cell_in, out=cell_out).addcmul_(i, g)
         torch.tanh(cell_out, out=tanh_cell)
-        torch.mul(o, tanh_cell, out=hidden_out)
+        torch.mul(o, tanh_cell, out=undropped)
         if mask is not None:
-            hidden_out.mul_(mask)
+            torch.mul(undropped, mask, out=hidden_out)
+        elif undropped.dtype != hidden_out.dtype:
+            hidden_out.copy_(undropped)
     torch.mul(buffers.o[:, -1], buffers.tanh_cell[:, -1], out=buffers.final_hidden)
     return buffers.output
 

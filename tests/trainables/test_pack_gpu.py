@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from tests.trainables.packs import TOKENS, alone, make_config, make_pack, timeless
-from trainables import layer, pack_size, products
+from trainables import layer, pack_size, precision, products
 from trainables.batching import to_streams, windows
 from trainables.pack_size import measure_num_slots, slots_that_fit
 from trainables.products import add_rows, add_rows_flat
 from trainables.recipes import VARIANTS
 from trainables.stack_step import make_window
+from trainables.training import Training
 from trainables.window_table import WindowTable
 
 
@@ -58,6 +59,31 @@ def test_sums_that_take_the_place_of_what_they_add_to_change_no_number(variant, 
     monkeypatch.setattr(layer, "product_sum", products._add_product)
     found = alone(make_config(1, variant), 2)[1]
     assert [dataclasses.asdict(f) for f in found] == [pytest.approx(dataclasses.asdict(e), rel=1e-12) for e in expected]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_states_and_gradients_that_are_rounded_where_they_are_made_change_no_product(variant, monkeypatch):
+    """As in bf16 on a GPU, here on a CPU; a bias alone adds up gradients instead of multiplying them."""
+    monkeypatch.setattr(precision, "bf16_instructions", lambda: "those of a test")
+    monkeypatch.setattr(products, "ONEDNN_MIN_WEIGHTS", 0)  # small weights too are rounded on a GPU
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(layer, "step_dtype", lambda like, dtype=dtype: dtype)
+        training = Training(make_config(1, variant), TOKENS[: 4 * (7 + 1)], precision="bf16")
+        assert training._step.stack.buffers[0].hidden.dtype == dtype
+        found.append((timeless(training.train_epoch()), training._step.named_gradients()))
+    (result, gradients), (rounded_result, rounded_gradients) = found
+    assert rounded_result.train_loss == result.train_loss
+    assert rounded_result.train_total_loss == result.train_total_loss
+    for name, gradient in gradients.items():
+        assert rounded_gradients[name].dtype == torch.float32
+        if "layers" in name and "bias" in name:
+            torch.testing.assert_close(
+                rounded_gradients[name], gradient, rtol=0, atol=4e-3 * float(gradient.abs().max())
+            )
+            assert not torch.equal(rounded_gradients[name], gradient)
+        else:
+            assert torch.equal(rounded_gradients[name], gradient), name
 
 
 @pytest.mark.parametrize("transposed", [False, True])
