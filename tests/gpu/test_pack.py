@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.trainables.packs import TEXT, TOKENS, alone, diverging, make_config, make_pack, timeless
+from trainables.measure import in_own_process
 from trainables.outcome import NonFiniteLossError
 from trainables.pack_size import measure_num_slots
 from trainables.packing import Pack, PackOfOne, PackSlot, begin_trial
@@ -149,5 +150,8 @@ def test_a_run_repeats_itself_bit_for_bit(variant, precision):
             assert torch.equal(weight, weights_again[name]), name
 
 
-def test_the_number_of_slots_is_measured():
-    assert measure_num_slots(make_config(0), device="cuda") > 10
+def test_the_number_of_slots_is_measured_and_nothing_is_kept():
+    torch.zeros(1, device="cuda")
+    before = torch.cuda.memory_reserved()
+    assert in_own_process(measure_num_slots, make_config(0), device="cuda") > 10
+    assert torch.cuda.memory_reserved() == before
