@@ -15,10 +15,11 @@ import pytest
 from study.records import read_table
 from tests.processes import Machine, machine
 
-# One trial at a time: only then do TPE and ASHA see the same history whatever happens in between.
+# One trial at a time: only then do TPE and ASHA see the same history whatever happens in between. With this search seed
+# a random draw beats the recipe, by 3 % after four epochs, so that there are two configurations to confirm.
 STUDY = (
     "study.run", "--variant", "real", "--size", "tiny", "--corpus", "toy", "--num-samples", "6", "--max-epochs", "4",
-    "--seeds", "2", "--max-concurrent", "1", "--gpus-per-trial", "0",
+    "--seeds", "2", "--search-seed", "7", "--max-concurrent", "1", "--gpus-per-trial", "0",
 )  # fmt: skip
 # What may differ between two runs of the same study: times, and how often somebody died.
 TIMES = ["tokens_per_s", "epoch_s", "peak_memory_bytes", "device_s", "started_at", "ended_at"]
