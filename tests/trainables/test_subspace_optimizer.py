@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.subspace_optimizer import GRAM_DECAY, MOMENTUM, SubspaceOptimizer
+from trainables.subspace_optimizer import GRAM_DECAY, MOMENTUM, ROOT_EVERY, SubspaceOptimizer
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -43,6 +43,17 @@ def test_a_shampoo_step_stays_in_the_gradients_column_space_and_moves_all_direct
     step = before - weight
     assert (step - basis @ (basis.t() @ step)).abs().max() < 1e-12
     torch.testing.assert_close(torch.linalg.svdvals(step), torch.full((6,), 50**0.5, dtype=torch.float64))
+
+
+def test_the_root_is_kept_between_the_updates_that_take_it() -> None:
+    weight = random(7, 3)
+    optimizer = SubspaceOptimizer("shampoo", {"weight": weight}, preconditioned=["weight"])
+    roots = []
+    for t in range(1, 2 * ROOT_EVERY + 1):
+        optimizer.step({"weight": random(7, 3, seed=t)}, {"weight": 0.1})
+        roots.append(optimizer.state["root"]["weight"].clone())
+    same = [torch.equal(a, b) for a, b in zip(roots[:-1], roots[1:], strict=True)]
+    assert same == [False] * (ROOT_EVERY - 1) + [True] * (ROOT_EVERY - 1) + [False]
 
 
 def test_each_parameter_moves_at_its_own_learning_rate() -> None:
