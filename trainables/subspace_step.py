@@ -10,8 +10,9 @@ J_aug is summed in float64. With g = E E[y] and y-tilde = softmax(g / tau), that
 
     J_aug = (<y-tilde, g / tau> - logsumexp(g / tau)) - (<y-tilde, a / tau> - logsumexp(a / tau))
 
-a difference of numbers near log V = 9.2 that comes to about 2e-6 at tau 40, which is less than float32 can tell apart
-there. So the exponentials are taken in float32, and their sums, the logarithms and the difference in float64.
+a difference of numbers near log V = 9.2, where neighbouring float32 numbers lie 1e-6 apart. It comes to 1.1e-6 for the
+first weights of Figure 1's seed 0 at tau 40 and to less later. So the exponentials are taken in float32, and their
+sums, the logarithms and the differences in float64: that agrees with a window in float64 to one part in 8,000.
 
 Shapes: T steps, B streams, N = T B tokens, H units, V words, U distinct targets of a window, L layers; a leading axis
 of one stands for the trial.
@@ -262,5 +263,5 @@ def _logsumexp(x: Tensor, *, softmax: Tensor | None = None) -> Tensor:
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
-    """Inner products of the rows of x and y, each (n, V) -> (n,), summed in float64; y is small where it matters."""
+    """Inner products of the rows of x and y, (n, V) each -> (n,), summed in float64."""
     return (x * y).sum(-1, dtype=torch.float64)
