@@ -113,7 +113,8 @@ def draw_subspace(info: SubspaceInfo) -> Canvas:
         for ax, panel in zip(axes.flat, "ab", strict=True):
             points = [p for p in info.points if p.panel == panel]
             _paper_readings(ax, panel)
-            ax.axhline(FLOOR, color=style.GREY, linewidth=0.8, linestyle="--", zorder=1)
+            if panel == "b":
+                _floor(ax)
             for place, gradient in enumerate(gradients):
                 shift = 0.012 * (place - (len(gradients) - 1) / 2) * (1.0 if panel == "a" else 40.0)
                 _series(ax, [p for p in points if p.target_gradient == gradient and p.distances], gradient, shift)
@@ -168,6 +169,14 @@ def _paper_readings(ax: Axes, panel: str) -> None:
         )  # fmt: skip
 
 
+def _floor(ax: Axes) -> None:
+    ax.axhline(FLOOR, color=style.GREY, linewidth=0.8, linestyle="--", zorder=1)
+    ax.annotate(
+        f"1/sqrt({FIGURE1.hidden_size}) = {FLOOR:.3f}", (1, FLOOR), (-3, -3), ha="right", va="top",
+        xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=style.SMALL, color=style.GREY,
+    )  # fmt: skip
+
+
 def _colour(gradient: str) -> str:
     order = sorted(TARGET_GRADIENTS, key=_rank)
     return style.OURS[order.index(gradient) % len(style.OURS)] if gradient in order else style.INK
@@ -203,7 +212,7 @@ def _note(points: list[Point]) -> str:
     caption=(
         "Section 6.2: trained with beta of the augmented loss (eq. 6.1) and no regularisation, the output projection W "
         "moves into the subspace of the input embedding L. The distance of appendix B after the last epoch of each "
-        f"complete run: mean, {CONFIDENCE:.0%} t-interval of the mean, and a dot per run. Dashed: 1/sqrt("
+        f"complete run: mean, {CONFIDENCE:.0%} t-interval of the mean, and a dot per run. Dashed in b: 1/sqrt("
         f"{FIGURE1.hidden_size}) = {FLOOR:.3f}, about as far as the augmented loss can bring it. A softmax does not "
         "change when one number is added to all its scores, so neither J_aug nor its gradient changes when one row "
         f"c is added to every row of W. That one of W's {FIGURE1.hidden_size} directions keeps its random start: at "

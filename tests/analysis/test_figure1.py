@@ -87,9 +87,10 @@ def test_centred_distances_and_explained_shares_where_all_runs_have_them(tmp_pat
 
 def test_the_floor_is_drawn_and_explained(tmp_path: Path) -> None:
     write(tmp_path, 1.0, 10.0, 0, [0.06])
-    for ax in draw_subspace(read(tmp_path)).axes:
-        (floor,) = (line for line in ax.lines if line.get_linestyle() == "--")
-        assert list(floor.get_ydata()) == pytest.approx([300**-0.5] * 2)
+    b = draw_subspace(read(tmp_path)).axes[1]
+    (floor,) = (line for line in b.lines if line.get_linestyle() == "--")
+    assert list(floor.get_ydata()) == pytest.approx([300**-0.5] * 2)
+    assert "1/sqrt(300) = 0.058" in [text.get_text() for text in b.texts]
     caption = FIGURES["figure1"].caption
     assert "1/sqrt(300) = 0.058" in caption
     assert "W = L B + 1 c^T" in caption
