@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from analysis.statistics import CONFIDENCE
 from trainables.recipes import FIGURE1, TARGET_GRADIENTS
 
 PANEL_B_BETA = 1.0
+FLOOR = FIGURE1.hidden_size**-0.5
+"""Distance of L and L B + 1 c^T, whatever the invertible B and the long c: one of H directions is lost."""
 _GRADIENT = {
     "flow": "gradient flows through the target distribution",
     "stop": "gradient stops at the target distribution",
@@ -39,9 +42,14 @@ class Point:
     low: float | None
     high: float | None
     """Ends of the t-interval of the mean; None where the runs cannot carry one."""
+    centred: tuple[float, ...]
+    """Distances of the same runs' matrices without their columns' means; empty where an older run has none."""
+    explained: tuple[float, ...]
+    """Of the same runs: share of the targets' word vectors that the hidden states explain; empty as above."""
     num_unfinished: int
     num_failed: int
-    num_epochs: int
+    last_epochs: tuple[int, ...]
+    """Of the same runs: a run may end before its last epoch, where the distance no longer falls."""
     other_setting: str
     """In what the runs differ from section 6.2's setting; empty if in nothing."""
     study: str
@@ -70,8 +78,9 @@ class SubspaceInfo:
             {
                 "panel": p.panel, "beta": p.beta, "tau": p.tau, "target_gradient": p.target_gradient,
                 "mean_distance": p.mean, "low": p.low, "high": p.high, "num_runs": len(p.distances),
-                "num_unfinished": p.num_unfinished, "num_failed": p.num_failed, "num_epochs": p.num_epochs,
-                "distances": " ".join(f"{d:.6g}" for d in p.distances), "source": "ours", "study": p.study,
+                "num_unfinished": p.num_unfinished, "num_failed": p.num_failed, "last_epochs": _listed(p.last_epochs),
+                "distances": _listed(p.distances), "centred_distances": _listed(p.centred),
+                "explained_shares": _listed(p.explained), "source": "ours", "study": p.study,
                 "trial_ids": " ".join(p.trial_ids),
             }
             for p in self.points
@@ -90,6 +99,10 @@ class SubspaceInfo:
         return pd.DataFrame([*rows, *readings])
 
 
+def _listed(values: Iterable[float]) -> str:
+    return " ".join(f"{value:.6g}" for value in values)
+
+
 def draw_subspace(info: SubspaceInfo) -> Canvas:
     """Two panels; where both ways of the target's gradient were run, each has its colour."""
     gradients = list(dict.fromkeys(p.target_gradient for p in info.points if p.distances))
@@ -100,6 +113,8 @@ def draw_subspace(info: SubspaceInfo) -> Canvas:
         for ax, panel in zip(axes.flat, "ab", strict=True):
             points = [p for p in info.points if p.panel == panel]
             _paper_readings(ax, panel)
+            if panel == "b":
+                _floor(ax)
             for place, gradient in enumerate(gradients):
                 shift = 0.012 * (place - (len(gradients) - 1) / 2) * (1.0 if panel == "a" else 40.0)
                 _series(ax, [p for p in points if p.target_gradient == gradient and p.distances], gradient, shift)
@@ -128,6 +143,8 @@ def _series(ax: Axes, points: list[Point], gradient: str, shift: float) -> None:
     low, high = (np.array([getattr(p, name) for p in points], dtype=float) for name in ("low", "high"))
     ax.vlines(at, low, high, color=colour)  # draws nothing where there is no interval
     ax.plot(at, means, "o", color=colour, markersize=4.5, markeredgecolor="white")
+    centred = [(p.at + shift, float(np.mean(p.centred))) for p in points if p.centred]
+    ax.plot(*zip(*centred, strict=True) if centred else ([], []), "D", color=colour, markersize=4, fillstyle="none")
 
 
 def _paper_readings(ax: Axes, panel: str) -> None:
@@ -152,6 +169,14 @@ def _paper_readings(ax: Axes, panel: str) -> None:
         )  # fmt: skip
 
 
+def _floor(ax: Axes) -> None:
+    ax.axhline(FLOOR, color=style.GREY, linewidth=0.8, linestyle="--", zorder=1)
+    ax.annotate(
+        f"1/sqrt({FIGURE1.hidden_size}) = {FLOOR:.3f}", (1, FLOOR), (-3, -3), ha="right", va="top",
+        xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=style.SMALL, color=style.GREY,
+    )  # fmt: skip
+
+
 def _colour(gradient: str) -> str:
     order = sorted(TARGET_GRADIENTS, key=_rank)
     return style.OURS[order.index(gradient) % len(style.OURS)] if gradient in order else style.INK
@@ -163,7 +188,9 @@ def _note(points: list[Point]) -> str:
         text = "no complete run"
     else:
         sure = any(p.low is not None for p in points)
-        text = f"mean of {span(counts, 'run')} of {span((p.num_epochs for p in points), 'epoch')}, a dot each"
+        text = (
+            f"mean of {span(counts, 'run')} of {span((e for p in points for e in p.last_epochs), 'epoch')}, a dot each"
+        )
         text += f"; {CONFIDENCE:.0%} t-interval" if sure else ""
     missing = [
         f"{number} {word}"
@@ -185,7 +212,13 @@ def _note(points: list[Point]) -> str:
     caption=(
         "Section 6.2: trained with beta of the augmented loss (eq. 6.1) and no regularisation, the output projection W "
         "moves into the subspace of the input embedding L. The distance of appendix B after the last epoch of each "
-        f"complete run: mean, {CONFIDENCE:.0%} t-interval of the mean, and a dot per run. Grey: what the paper's text "
+        f"complete run: mean, {CONFIDENCE:.0%} t-interval of the mean, and a dot per run. Dashed in b: 1/sqrt("
+        f"{FIGURE1.hidden_size}) = {FLOOR:.3f}, about as far as the augmented loss can bring it. A softmax does not "
+        "change when one number is added to all its scores, so neither J_aug nor its gradient changes when one row "
+        f"c is added to every row of W. That one of W's {FIGURE1.hidden_size} directions keeps its random start: at "
+        f"best W = L B + 1 c^T, which lies 1/sqrt({FIGURE1.hidden_size}) from L, the paper's 0.06. Diamonds: the mean "
+        "distance of the same matrices with each column's mean over the vocabulary taken off, which removes that "
+        "direction and can come to 0. Grey: what the paper's text "
         f"and axes state (means of {paper.FIGURE_1_RUNS} runs); its curves are not read off."
     ),
     draw=draw_subspace,
@@ -200,9 +233,9 @@ def subspace_distances(results: Results) -> SubspaceInfo:
     """
     rows = results.subspace
     last = rows.drop_duplicates(["study", "trial_id"], keep="last")
-    done = (last["epoch"] >= last["num_epochs"]) & np.isfinite(last["subspace_distance"].astype(float))
-    failed = ~done & ((last["status"] == "failed") | (last["epoch"] >= last["num_epochs"]))
-    last = last.assign(done=done, failed=failed)
+    complete = last["status"] == "complete"  # after all its epochs, or where the distance no longer fell
+    done = complete & np.isfinite(last["subspace_distance"].astype(float))
+    last = last.assign(done=done, failed=(last["status"] == "failed") | (complete & ~done))
     points = []
     for gradient, runs in last.groupby("target_gradient", sort=True):
         amounts = {
@@ -238,10 +271,13 @@ def _point(panel: str, gradient: str, study: str, runs: pd.DataFrame) -> Point:
     complete = runs[runs["done"]].sort_values(["seed", "trial_id"])
     distances = tuple(float(d) for d in complete["subspace_distance"])
     mean, _, low, high, _ = t_interval(distances) if distances else (None,) * 5
+    later = (complete[name].astype(float) for name in ("centred_distance", "explained_share"))
+    centred, explained = (tuple(values) if values.notna().all() else () for values in later)
     return Point(
         panel=panel, target_gradient=gradient, beta=float(runs["beta"].iloc[0]), tau=float(runs["tau"].iloc[0]),
-        distances=distances, mean=mean, low=low, high=high, num_failed=int(runs["failed"].sum()),
+        distances=distances, mean=mean, low=low, high=high, centred=centred, explained=explained,
+        num_failed=int(runs["failed"].sum()),
         num_unfinished=int((~runs["done"] & ~runs["failed"]).sum()), study=study,
-        num_epochs=int(runs["num_epochs"].max()), other_setting=_other_setting(runs),
+        last_epochs=tuple(int(e) for e in complete["epoch"]), other_setting=_other_setting(runs),
         trial_ids=tuple(complete["trial_id"]),
     )  # fmt: skip

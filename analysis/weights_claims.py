@@ -56,7 +56,7 @@ def _augmented_loss_aligns(sides: Sides) -> Findings:
 def _last_epochs(sides: Sides, gradient: str) -> pd.DataFrame:
     """The last epoch of each complete run of one study: the one with the most of them, section 6.2's setting first."""
     rows = sides.results.subspace
-    done = rows[(rows["target_gradient"] == gradient) & (rows["epoch"] >= rows["num_epochs"])]
+    done = rows[(rows["target_gradient"] == gradient) & (rows["status"] == "complete")]
     done = done[np.isfinite(done["subspace_distance"].astype(float))]
     if done.empty:
         return done

@@ -60,12 +60,17 @@ SUBSPACE = pa.schema(
         ("hidden_size", _I32), ("vocab_size", _I32), ("num_tokens", _I64), ("first_token", _I64),
         ("batch_size", _I32), ("bptt", _I32), ("lr", _F), ("max_grad_norm", _F), ("init_range", _F),
         ("optimizer", _S), ("vocabulary", _S), ("layer_lr_share", _F), ("embedding_lr_share", _F),
-        ("train_loss", _F), ("augmented_loss", _F), ("subspace_distance", _F), ("grad_norm", _F), ("epoch_s", _F),
+        ("warmup_epochs", _I32), ("plateau_epochs", _I32), ("plateau_fall", _F),
+        ("train_loss", _F), ("augmented_loss", _F), ("subspace_distance", _F), ("centred_distance", _F),
+        ("explained_share", _F), ("grad_norm", _F), ("epoch_s", _F),
         ("git_commit", _S), ("torch", _S), ("cpu_model", _S), ("gpu_model", _S), ("corpus_sha256", _S),
         ("recorded_at", _TIME),
     ]
 )  # fmt: skip
-"""A row per finished epoch of section 6.2's experiment. ``augmented_loss`` is J_aug alone, in nats per token."""
+"""A row per finished epoch of section 6.2's experiment. ``augmented_loss`` is J_aug alone, in nats per token;
+``centred_distance`` that of the matrices without their columns' means; ``explained_share`` is R^2 of the targets' word
+vectors given the hidden states. ``num_epochs`` is the most that a run may have: one that is complete before was ended
+by ``SubspaceConfig.ends_after``."""
 
 PREDICTIONS = pa.schema(
     [

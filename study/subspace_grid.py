@@ -128,6 +128,7 @@ def print_grid_plan(
     example, concurrent = next(iter(runs.values())), max_concurrent or 1
     missing = {name: config for name, config in runs.items() if name not in ledger.ended}
     num_epochs = sum(config.num_epochs - ledger.epochs.get(name, 0) for name, config in missing.items())
+    most = "" if example.plateau_epochs is None else "at most "  # a run may end earlier
     epoch_s = measure_epoch_s(example, num_threads=max(1, int(cpus_per_trial)))
     console.print(
         f"[bold]Figure 1[/] (section 6.2): {example.num_tokens:,} tokens, 2 x {example.hidden_size} units, "
@@ -138,9 +139,9 @@ def print_grid_plan(
     for tau in sorted({tau for _, tau in grid.points}):
         console.print(f"  tau {tau:<4g} beta {', '.join(f'{beta:g}' for beta, t in grid.points if t == tau)}")
     console.print(
-        f"{len(grid.points)} points x {grid.num_seeds} seeds = {len(runs)} runs of {example.num_epochs} epochs, "
+        f"{len(grid.points)} points x {grid.num_seeds} seeds = {len(runs)} runs of {most}{example.num_epochs} epochs, "
         f"{len(runs) - len(missing)} done\n"
-        f"{num_epochs} epochs left at {epoch_s:.1f} s, measured here on cpu: "
+        f"{most}{num_epochs} epochs left at {epoch_s:.1f} s, measured here on cpu: "
         f"[bold]{duration(num_epochs * epoch_s / concurrent)}[/] with {concurrent} at a time",
         soft_wrap=True,
     )
@@ -218,7 +219,7 @@ class _Recorder(tune.Callback):
             self._last_line = now
             ended = sum(name in self._ledger.ended for name in self._ledger.runs)
             what = result.get("failure") or (
-                f"epoch {result['epoch']}/{self._ledger.runs[name].num_epochs}, "
+                f"epoch {result['epoch']} of at most {self._ledger.runs[name].num_epochs}, "
                 f"distance {result['subspace_distance']:.3f}, {result['epoch_s']:.1f} s an epoch"
             )
             self._console.print(f"{name}: {what}; {ended}/{len(self._ledger.runs)} runs", markup=False, soft_wrap=True)

@@ -80,7 +80,8 @@ class GridLedger:
         config = self.runs[name].to_dict()
         row = {column: config[column] for column in _CONFIG_COLUMNS}
         row |= {column: result[column] for column in SUBSPACE.names if column in result}
-        failed, complete = "failure" in result, result["epoch"] >= self.runs[name].num_epochs
+        failed = "failure" in result
+        complete = bool(result.get("complete"))  # Tune's own ``done`` also stands where a time budget ended a run
         row |= self._where | {
             "study": self.study,
             "trial_id": name,

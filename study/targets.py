@@ -137,7 +137,7 @@ def add_figure_1(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = parsers.add_parser(FIGURE_1, help=shows, description=shows, allow_abbrev=False)
     changes: dict[str, dict[str, Any]] = {
         "--seeds": {"type": whole(1), "default": FIGURE1.num_seeds, "help": "runs of each point"},
-        "--max-epochs": {"help": f"epochs of a run (default: {FIGURE1.num_epochs})"},
+        "--max-epochs": {"help": f"most epochs of a run (default: {FIGURE1.num_epochs})"},
     }
     add_flags(parser, FIGURE_1_FLAGS, changes=changes)
     refuse_flags(parser, FIGURE_1_FLAGS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ class SubspaceConfig:
     seed: int
     """Picks the excerpt and draws the initial weights."""
     num_epochs: int = FIGURE1.num_epochs
+    """The most epochs of a run, and the length that the learning rate falls over."""
     corpus: str = "ptb"
     """A name in ``recipes.CORPORA``."""
     num_tokens: int = FIGURE1.num_tokens
@@ -48,14 +49,21 @@ class SubspaceConfig:
     optimizer: str = FIGURE1.optimizer
     """``shampoo``, ``adam`` or ``sgd`` (``subspace_optimizer``)."""
     lr: float = FIGURE1.lr
-    """Learning rate of the decoder in the first epoch. It falls by the same amount each epoch, and would reach 0 in the
-    epoch after the last. It acts on a loss summed over the window's steps and averaged over the streams."""
+    """Learning rate of the decoder, see ``lr_at``. It acts on a loss summed over the window's steps and averaged over
+    the streams."""
+    warmup_epochs: int = FIGURE1.warmup_epochs
+    """First epochs, of a smaller learning rate."""
+    plateau_epochs: int | None = FIGURE1.plateau_epochs
+    """See ``ends_after``. None: a run always has all its epochs."""
+    plateau_fall: float = FIGURE1.plateau_fall
+    """See ``ends_after``."""
     max_grad_norm: float = FIGURE1.max_grad_norm
     """Global norm at which the gradient is clipped."""
     layer_lr_share: float = FIGURE1.layer_lr_share
     """Share of the learning rate that the layers' weights move at."""
     embedding_lr_share: float = FIGURE1.embedding_lr_share
-    """Share of the learning rate that the word vectors move at."""
+    """Share of the learning rate that the word vectors move at while it is ``lr``. Their share falls with it, and so
+    their rate with its square: the decoder follows them at last."""
     init_range: float | None = FIGURE1.init_range
     """Weights start uniform in [-init_range, init_range]; None: each matrix (n, d) in the range sqrt(6 / (n + d)) of
     Glorot and Bengio (2010). Biases start at zero, word vectors then get norm 1."""
@@ -72,14 +80,17 @@ class SubspaceConfig:
             ("optimizer", OPTIMIZERS),
         ):
             check_choice(name, getattr(self, name), choices)
-        for name, low in (("seed", 0), ("num_epochs", 1), ("hidden_size", 1), ("batch_size", 1), ("bptt", 1)):
+        lows = {"seed": 0, "num_epochs": 1, "hidden_size": 1, "warmup_epochs": 0, "batch_size": 1, "bptt": 1}
+        for name, low in lows.items():
             check_integer(name, getattr(self, name), low=low)
+        if self.plateau_epochs is not None:
+            check_integer("plateau_epochs", self.plateau_epochs, low=1)
         check_integer("num_tokens", self.num_tokens, low=self.batch_size * (self.bptt + 1))
         for name in ("tau", "lr", "max_grad_norm", "init_range"):
             value = getattr(self, name)
             if (value is not None or name != "init_range") and (not _is_number(value) or value <= 0):
                 raise ValueError(f"{name} must be a number above 0, got {value!r}")
-        for name in ("beta", "layer_lr_share", "embedding_lr_share"):
+        for name in ("beta", "plateau_fall", "layer_lr_share", "embedding_lr_share"):
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value <= 1:
                 raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
@@ -90,8 +101,26 @@ class SubspaceConfig:
         return (self.num_tokens // self.batch_size - 1) // self.bptt
 
     def lr_at(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 1."""
-        return self.lr * (self.num_epochs + 1 - epoch) / self.num_epochs
+        """Learning rate of epoch e, counted from 1: lr min(1, e / (warmup_epochs + 1)) (1 - (e - 1) / num_epochs)."""
+        rise = min(1.0, epoch / (self.warmup_epochs + 1))
+        return self.lr * rise * (self.num_epochs + 1 - epoch) / self.num_epochs
+
+    def ends_after(self, distances: Sequence[float]) -> bool:
+        """Whether a run ends here: at ``num_epochs``, or where the distance no longer falls.
+
+        It no longer falls where its mean over the last ``plateau_epochs`` epochs is not below (1 - ``plateau_fall``)
+        times its mean over as many epochs before them. Warm-up epochs count in neither mean, so no run ends for this
+        before epoch ``warmup_epochs`` + 2 ``plateau_epochs``.
+
+        Args:
+            distances: appendix B's distance after each epoch so far.
+        """
+        if len(distances) >= self.num_epochs:
+            return True
+        n, warm = self.plateau_epochs, distances[self.warmup_epochs :]
+        if n is None or len(warm) < 2 * n:
+            return False
+        return math.fsum(warm[-n:]) >= (1 - self.plateau_fall) * math.fsum(warm[-2 * n : -n])
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values; ``from_dict`` takes them back."""

@@ -18,10 +18,15 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
+from trainables.products import product
+
 MOMENTUM = 0.9  # of the mean gradient; Kingma and Ba 2015
 ADAM_DECAY, ADAM_EPSILON = 0.999, 1e-8  # of the mean square; Kingma and Ba 2015
 GRAM_DECAY, GRAM_EPSILON = 0.98, 1e-8  # of the mean G^T G, and the least eigenvalue relative to the largest; ours
 ROOT_EVERY = 4  # updates between two roots of the mean G^T G; ours
+# A root taken at every update has the gradient that it divides in it, and shortens the steps of directions that few
+# windows have: at beta 0 J falls more slowly. In miniature (60 units, layers at half the decoder's rate, seeds 0 to 2)
+# it is 2.2 to 2.6 after 40 epochs with a root at every fourth update, and 3.2 to 4.0 with one at each.
 
 
 class SubspaceOptimizer:
@@ -31,18 +36,10 @@ class SubspaceOptimizer:
         name: one of ``subspace_config.OPTIMIZERS``.
         parameters: by name.
         preconditioned: the matrices (n, d) that ``shampoo`` is for; it is Adam for all others.
-        lr_shares: parameter's name -> share of the learning rate that it moves at, where that is not 1.
     """
 
-    def __init__(
-        self,
-        name: str,
-        parameters: Mapping[str, Tensor],
-        *,
-        preconditioned: Collection[str] = (),
-        lr_shares: Mapping[str, float] | None = None,
-    ) -> None:
-        self.name, self.parameters, self.lr_shares = name, dict(parameters), dict(lr_shares or {})
+    def __init__(self, name: str, parameters: Mapping[str, Tensor], *, preconditioned: Collection[str] = ()) -> None:
+        self.name, self.parameters = name, dict(parameters)
         self.num_updates = 0
         self.state: dict[str, dict[str, Tensor]] = {}
         """Kind of mean -> parameter's name -> value."""
@@ -56,23 +53,24 @@ class SubspaceOptimizer:
         self.state["root"] = {n: p.new_zeros(p.shape[1], p.shape[1]) for n, p in matrices.items()}
 
     @torch.no_grad()
-    def step(self, gradients: Mapping[str, Tensor], lr: float) -> None:
+    def step(self, gradients: Mapping[str, Tensor], lrs: Mapping[str, float]) -> None:
         """One update.
 
         Args:
             gradients: clipped, by the parameter's name.
-            lr: the learning rate.
+            lrs: learning rates, by the parameter's name.
         """
         self.num_updates += 1
         for name, parameter in self.parameters.items():
-            gradient, own_lr = gradients[name], lr * self.lr_shares.get(name, 1.0)
+            gradient, lr = gradients[name], lrs[name]
             if self.name == "sgd":
-                parameter.sub_(gradient, alpha=own_lr)
+                parameter.sub_(gradient, alpha=lr)
                 continue
             mean = self.state["gradient"][name].lerp_(gradient, 1 - MOMENTUM)
-            step = own_lr / (1 - MOMENTUM**self.num_updates)
+            step = lr / (1 - MOMENTUM**self.num_updates)
             if name in self.state["gram"]:
-                parameter.addmm_(mean, self._root(name, gradient), alpha=-step * gradient.shape[0] ** 0.5)
+                direction = product(mean, self._root(name, gradient))
+                parameter.sub_(direction, alpha=step * gradient.shape[0] ** 0.5)
             else:
                 square = self.state["square"][name].mul_(ADAM_DECAY)
                 square.addcmul_(gradient, gradient, value=1 - ADAM_DECAY)
@@ -82,7 +80,7 @@ class SubspaceOptimizer:
     def _root(self, name: str, gradient: Tensor) -> Tensor:
         """(mean of G^T G)^(-1/2)."""
         gram, root = self.state["gram"][name], self.state["root"][name]
-        gram.lerp_(gradient.t() @ gradient, 1 - GRAM_DECAY)
+        gram.lerp_(product(gradient.t(), gradient), 1 - GRAM_DECAY)
         if self.num_updates <= ROOT_EVERY or self.num_updates % ROOT_EVERY == 0:
             values, vectors = torch.linalg.eigh(gram.double() / (1 - GRAM_DECAY**self.num_updates))
             values = values.clamp_min(GRAM_EPSILON * float(values[-1])).clamp_min_(torch.finfo(torch.float64).tiny)

@@ -42,12 +42,13 @@ class SubspaceJob:
 class SubspaceTrainable(tune.Trainable):
     """Trains one run.
 
-    A step returns the columns of the ``subspace`` table that belong to its epoch, and ``done`` with the last. A loss
-    that is not finite ends the run with ``done`` and ``failure``, the reason.
+    A step returns the columns of the ``subspace`` table that belong to its epoch, and with the last ``done`` and
+    ``complete`` (``SubspaceConfig.ends_after`` says which is the last). A loss that is not finite ends the run with
+    ``done`` and ``failure``, the reason.
 
-    The checkpoint holds the rows of all its epochs, so whatever was trained and not yet recorded when a driver died
-    is reported by the next one. What was recorded and not yet saved is trained again, to the same numbers, and not
-    reported.
+    The checkpoint holds the rows of all its epochs, which decide the last one. So whatever was trained and not yet
+    recorded when a driver died is reported by the next one. What was recorded and not yet saved is trained again, to
+    the same numbers, and not reported.
     """
 
     def setup(self, config: dict[str, Any], *, train: np.ndarray) -> None:
@@ -76,7 +77,8 @@ class SubspaceTrainable(tune.Trainable):
         self._folder.sweep()
         if (state := self._folder.load("last")) is not None:
             self._restore(state)
-        self._replay = self._rows[min(self._job.recorded_epochs, run.num_epochs - 1) :]
+        ended = bool(self._rows) and self._rows[-1]["done"]
+        self._replay = self._rows[min(self._job.recorded_epochs, len(self._rows) - ended) :]
 
     def step(self) -> dict[str, Any]:
         """The next epoch that is not on record."""
@@ -101,10 +103,11 @@ class SubspaceTrainable(tune.Trainable):
             "lr": config.lr_at(epoch),
             **asdict(result),
             "subspace_distance": self._training.subspace_distance(),
+            "centred_distance": self._training.subspace_distance(centred=True),
             "epoch_s": time.monotonic() - started,
-            "done": epoch >= config.num_epochs,
         }
         self._rows.append(row)
+        row["done"] = row["complete"] = config.ends_after([r["subspace_distance"] for r in self._rows])
         if row["done"] or time.monotonic() - self._saved_at >= _SAVE_EVERY_S:
             self._folder.save("last", self._state())
             self._saved_at = time.monotonic()

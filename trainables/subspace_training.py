@@ -21,7 +21,7 @@ from trainables.outcome import NonFiniteLossError
 from trainables.recipes import CORPORA
 from trainables.seeds import make_generators
 from trainables.stack_weights import check_weights, to_cpu
-from trainables.subspace import subspace_distance
+from trainables.subspace import ExplainedShare, subspace_distance
 from trainables.subspace_config import SubspaceConfig
 from trainables.subspace_step import SubspaceStep, normalise_rows
 
@@ -36,6 +36,8 @@ class SubspaceEpoch:
     """J_aug alone, nats per token."""
     grad_norm: float
     """Mean over the windows of the gradient's global norm before clipping."""
+    explained_share: float
+    """Of the targets' word vectors by the hidden states (``ExplainedShare``), as both stood in each window."""
 
 
 class SubspaceTraining:
@@ -101,10 +103,12 @@ class SubspaceTraining:
         lr = config.lr_at(epoch)
         state = self.model.zero_state(config.batch_size)
         measured = []  # J, J_aug and the gradient's norm of each window
+        explained = ExplainedShare()
         for inputs, targets in windows(self._streams, config.bptt, partial=False):
-            cross_entropy, augmented, state = self._step.gradients(inputs, targets, state)
-            values = [float(x) for x in (cross_entropy, augmented, self._step.clip())]
+            window, state = self._step.gradients(inputs, targets, state)
+            values = [float(x) for x in (window.cross_entropy, window.augmented, self._step.clip())]
             measured.append(values)
+            explained.add(window.hidden, window.target_vectors)
             if not np.isfinite(values).all():
                 raise NonFiniteLossError(
                     f"training diverged: epoch {epoch}, window {len(measured)} of {config.num_windows}: "
@@ -117,11 +121,12 @@ class SubspaceTraining:
             train_loss=float(means[0]) / tokens_per_window,
             augmented_loss=float(means[1]) / tokens_per_window,
             grad_norm=float(means[2]),
+            explained_share=explained.value(),
         )
 
-    def subspace_distance(self) -> float:
-        """Appendix B between embedding and decoder."""
-        return subspace_distance(self.model.embedding.cpu(), self.model.decoder.cpu())
+    def subspace_distance(self, *, centred: bool = False) -> float:
+        """Appendix B between embedding and decoder; ``centred`` as for the function of that name."""
+        return subspace_distance(self.model.embedding.cpu(), self.model.decoder.cpu(), centred=centred)
 
     def state_dict(self) -> dict[str, Any]:
         """All that decides the rest of the run, as plain values and CPU tensors of its own."""
@@ -159,7 +164,7 @@ def first_token(config: SubspaceConfig, num_train_tokens: int) -> int:
 
 
 def measure_epoch_s(config: SubspaceConfig, *, num_threads: int, num_windows: int = 4) -> float:
-    """Seconds of an epoch, from the fastest of a few windows of random tokens and a distance; needs no corpus."""
+    """Seconds of an epoch, from the fastest of a few windows of random tokens and its distances; needs no corpus."""
     torch.set_num_threads(num_threads)
     training = SubspaceTraining(
         config, zipf_tokens(CORPORA[config.corpus].vocab_size, config.num_tokens, seed=config.seed)
@@ -169,10 +174,12 @@ def measure_epoch_s(config: SubspaceConfig, *, num_threads: int, num_windows: in
         range(num_windows), windows(training._streams, config.bptt, partial=False), strict=False
     ):
         start = time.perf_counter()
-        training._step.gradients(inputs, targets, state)
+        window, _ = training._step.gradients(inputs, targets, state)
         training._step.clip()
+        ExplainedShare().add(window.hidden, window.target_vectors)
         training._step.update(config.lr_at(1))
         seconds.append(time.perf_counter() - start)
     start = time.perf_counter()
-    training.subspace_distance()
+    for centred in (False, True):
+        training.subspace_distance(centred=centred)
     return min(seconds) * config.num_windows + time.perf_counter() - start

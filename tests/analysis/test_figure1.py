@@ -11,6 +11,7 @@ import scipy.stats
 
 from analysis import paper
 from analysis.figure1 import Point, SubspaceInfo, draw_subspace, subspace_distances
+from analysis.figures import FIGURES
 from analysis.load import load_results
 from study.records import Cell, Records
 from trainables.recipes import FIGURE1
@@ -48,7 +49,7 @@ def test_the_last_epoch_of_each_complete_run(tmp_path: Path) -> None:
     expected = Point(
         panel="a", target_gradient=FIGURE1.target_gradient, beta=0.5, tau=10.0, distances=(0.3, 0.4, 0.35),
         mean=pytest.approx(0.35), low=pytest.approx(low), high=pytest.approx(high), num_unfinished=1, num_failed=1,
-        num_epochs=NUM_EPOCHS, other_setting="", study="s", trial_ids=tuple(ids),
+        centred=(), explained=(), last_epochs=(NUM_EPOCHS,) * 3, other_setting="", study="s", trial_ids=tuple(ids),
     )  # fmt: skip
     assert read(tmp_path) == SubspaceInfo(points=(expected,))
 
@@ -59,6 +60,41 @@ def test_beta_1_at_tau_10_is_in_both_panels(tmp_path: Path) -> None:
     assert [(p.panel, p.beta, p.tau, p.at) for p in read(tmp_path).points] == [
         ("a", 0.0, 10.0, 0.0), ("a", 1.0, 10.0, 1.0), ("b", 1.0, 10.0, 10.0), ("b", 1.0, 20.0, 20.0)
     ]  # fmt: skip
+
+
+def test_a_run_that_ended_where_the_distance_no_longer_fell_is_complete(tmp_path: Path) -> None:
+    write(tmp_path, 0.0, 10.0, 0, [0.97, 0.97], last_epoch=25)
+    write(tmp_path, 0.0, 10.0, 1, [0.96])
+    (point,) = read(tmp_path).points
+    assert (point.distances, point.last_epochs, point.num_unfinished) == ((0.97, 0.96), (25, NUM_EPOCHS), 0)
+    texts = [text.get_text() for text in draw_subspace(read(tmp_path)).axes[0].texts]
+    assert any(f"mean of 2 runs of 25 to {NUM_EPOCHS} epochs" in text for text in texts)
+
+
+def test_centred_distances_and_explained_shares_where_all_runs_have_them(tmp_path: Path) -> None:
+    write(tmp_path, 1.0, 10.0, 0, [0.06], centred_distance=0.02, explained_share=0.9)
+    write(tmp_path, 1.0, 10.0, 1, [0.06], centred_distance=0.04, explained_share=0.8)
+    write(tmp_path, 1.0, 5.0, 0, [0.07])  # recorded before there were such columns
+    old, new = (p for p in read(tmp_path).points if p.panel == "b")
+    assert (old.centred, old.explained) == ((), ())
+    assert (new.centred, new.explained) == ((0.02, 0.04), (0.9, 0.8))
+    b = draw_subspace(read(tmp_path)).axes[1]
+    (diamonds,) = (line for line in b.lines if line.get_marker() == "D" and len(line.get_xdata()))
+    assert (list(diamonds.get_xdata()), list(diamonds.get_ydata())) == ([10.0], pytest.approx([0.03]))
+    frame = read(tmp_path).frame()
+    assert list(frame.loc[frame["panel"] == "b", "centred_distances"])[:2] == ["", "0.02 0.04"]
+
+
+def test_the_floor_is_drawn_and_explained(tmp_path: Path) -> None:
+    write(tmp_path, 1.0, 10.0, 0, [0.06])
+    b = draw_subspace(read(tmp_path)).axes[1]
+    (floor,) = (line for line in b.lines if line.get_linestyle() == "--")
+    assert list(floor.get_ydata()) == pytest.approx([300**-0.5] * 2)
+    assert "1/sqrt(300) = 0.058" in [text.get_text() for text in b.texts]
+    caption = FIGURES["figure1"].caption
+    assert "1/sqrt(300) = 0.058" in caption
+    assert "W = L B + 1 c^T" in caption
+    assert "can come to 0" in caption
 
 
 def test_one_run_has_no_interval(tmp_path: Path) -> None:

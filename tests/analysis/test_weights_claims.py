@@ -30,8 +30,8 @@ def aligned(
                 "num_tokens": FIGURE1.num_tokens,
             } | columns  # fmt: skip
             last = distance + float(rng.normal(0.0, spread))
-            rows += [run | {"epoch": 1, "subspace_distance": 0.97}]
-            rows += [run | {"epoch": run["num_epochs"], "subspace_distance": last}]
+            rows += [run | {"epoch": 1, "subspace_distance": 0.97, "status": "interrupted"}]
+            rows += [run | {"epoch": run["num_epochs"] - 1, "subspace_distance": last}]  # no longer fell
     return judge(memory.results(subspace=rows), only=[7])[0]
 
 

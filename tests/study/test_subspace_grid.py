@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -32,7 +33,8 @@ def result(epoch: int, **more) -> dict:
     """What the trainable would report."""
     return {
         "epoch": epoch, "first_token": 7, "vocab_size": 401, "lr": 0.1, "train_loss": 1.0, "augmented_loss": 0.1,
-        "grad_norm": 2.0, "subspace_distance": 0.5, "epoch_s": 0.1, "done": epoch >= 3, "num_params": 9,
+        "grad_norm": 2.0, "subspace_distance": 0.5, "centred_distance": 0.4, "explained_share": 0.3, "epoch_s": 0.1,
+        "done": epoch >= 3, "complete": epoch >= 3, "num_params": 9,
     } | more  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def test_the_default_grid_is_figure_1() -> None:
 def test_points_and_seeds_extend_a_study_and_all_else_makes_another() -> None:
     name = make_grid().name
     assert make_grid(num_seeds=7, betas=[0.5], taus=[]).name == name
-    for change in ({"num_epochs": 4}, {"lr": 0.5}, {"target_gradient": "flow"}, {"vocabulary": "excerpt"}):
+    for change in ({"num_epochs": 4}, {"plateau_epochs": 7}, {"target_gradient": "stop"}, {"vocabulary": "excerpt"}):
         assert make_grid(**change).name != name
 
 
@@ -94,7 +96,7 @@ def test_the_plan_needs_neither_ray_nor_corpus_and_counts_what_is_left(tmp_path:
     out = io.StringIO()
     print_grid_plan(make_grid(), Console(file=out, width=200), storage=str(tmp_path), max_concurrent=2)
     text = out.getvalue()
-    assert "3 points x 2 seeds = 6 runs of 3 epochs, 1 done\n14 epochs left" in text
+    assert "3 points x 2 seeds = 6 runs of at most 3 epochs, 1 done\nat most 14 epochs left" in text
     assert make_grid().name in text
     assert "with 2 at a time" in text
     assert "tau 10   beta 0, 1\n" in text
@@ -122,6 +124,36 @@ def test_every_epoch_is_on_record_once_whatever_is_reported_twice(tmp_path: Path
     assert None not in {r[name] for r in found for name in r if name not in ("gpu_model", "git_commit", "init_range")}
 
 
+def test_a_run_whose_distance_no_longer_falls_is_complete_and_not_tried_again(tmp_path: Path, toy: Corpus) -> None:
+    ledger = open_ledger(tmp_path, toy)
+    ledger.record("beta1-tau2-s0", result(1))
+    ledger.record("beta1-tau2-s0", result(2, done=True, complete=True))
+    ledger.record("beta1-tau10-s0", result(1, done=True))  # a time budget ended it
+    assert [(r["trial_id"], r["epoch"], r["num_epochs"], r["status"]) for r in rows(tmp_path)] == [
+        ("beta1-tau10-s0", 1, 3, "interrupted"),
+        ("beta1-tau2-s0", 1, 3, "interrupted"),
+        ("beta1-tau2-s0", 2, 3, "complete"),
+    ]
+    again = open_ledger(tmp_path, toy)
+    assert again.ended == {"beta1-tau2-s0"}
+    assert "beta1-tau2-s0" not in {job.trial_id for job in again.jobs()}
+    out = io.StringIO()
+    print_grid_plan(make_grid(), Console(file=out, width=200), storage=str(tmp_path))
+    assert "1 done\nat most 14 epochs left" in out.getvalue()  # 2 of one run, 3 of each of four
+
+
+def test_records_without_the_later_columns_are_read(tmp_path: Path, toy: Corpus) -> None:
+    """As they were written before the centred distance and the end at a plateau: those columns are null."""
+    ledger = open_ledger(tmp_path, toy)
+    for epoch in (1, 2, 3):
+        ledger.record("beta1-tau2-s0", result(epoch))
+    (file,) = tmp_path.rglob("*.parquet")
+    later = ["centred_distance", "explained_share", "warmup_epochs", "plateau_epochs", "plateau_fall"]
+    pq.write_table(pq.read_table(file, partitioning=None).drop_columns(later), file)
+    assert open_ledger(tmp_path, toy).ended == {"beta1-tau2-s0"}
+    assert {row[name] for row in rows(tmp_path) for name in later} == {None}
+
+
 def test_a_run_that_diverged_is_on_record_and_not_tried_again(tmp_path: Path, toy: Corpus) -> None:
     ledger = open_ledger(tmp_path, toy)
     ledger.record("beta1-tau2-s0", result(1))
@@ -140,7 +172,10 @@ def test_records_of_another_corpus_are_refused(tmp_path: Path, toy: Corpus) -> N
         run_grid(grid, GridOptions(storage=str(tmp_path)), Console(file=io.StringIO()), corpus=toy)
 
 
-NUMBERS = ("trial_id", "epoch", "status", "train_loss", "augmented_loss", "subspace_distance", "lr", "first_token")
+NUMBERS = (
+    "trial_id", "epoch", "status", "train_loss", "augmented_loss", "subspace_distance", "centred_distance",
+    "explained_share", "lr", "first_token",
+)  # fmt: skip
 
 
 @pytest.mark.slow
@@ -161,7 +196,8 @@ def test_a_grid_goes_on_where_a_driver_died_to_the_same_numbers(tmp_path: Path, 
 
         expected = run()
         assert [r["status"] for r in expected] == ["interrupted", "interrupted", "complete"] * 2
-        assert np.isfinite([r["subspace_distance"] for r in expected]).all()
+        measures = ("subspace_distance", "centred_distance", "explained_share")
+        assert np.isfinite([[r[name] for name in measures] for r in expected]).all()
 
         # Of one run the record is behind the checkpoint, of the other there is no checkpoint.
         for name, kept in ((half, 1), (full, 2)):
@@ -181,3 +217,34 @@ def test_a_grid_goes_on_where_a_driver_died_to_the_same_numbers(tmp_path: Path, 
         before = sorted((p, p.stat().st_mtime_ns) for p in storage.rglob("*.parquet"))
         run()
         assert sorted((p, p.stat().st_mtime_ns) for p in storage.rglob("*.parquet")) == before
+
+
+@pytest.mark.slow
+def test_a_run_ends_at_a_plateau_and_the_next_driver_knows_it(tmp_path: Path, toy: Corpus, monkeypatch) -> None:
+    """Real Tune runs: where no fall is enough, a run ends as soon as there are two means to compare."""
+    with tempfile.TemporaryDirectory(prefix="vdg", dir="/tmp") as short:  # Ray puts sockets below it
+        monkeypatch.setenv("RAY_TMPDIR", short)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        plateau = {"warmup_epochs": 2, "plateau_epochs": 1, "plateau_fall": 1.0}
+        grid = make_grid(num_seeds=1, betas=[0.0], taus=[], num_epochs=9, **plateau)
+        (name,) = grid.runs()
+        storage = str(tmp_path / "results")
+
+        def run() -> list[dict]:
+            options = GridOptions(storage=storage, max_concurrent=1)
+            assert run_grid(grid, options, Console(file=io.StringIO()), corpus=toy) == "finished"
+            return rows(tmp_path / "results")
+
+        expected = run()
+        assert [(r["epoch"], r["status"]) for r in expected] == [
+            (1, "interrupted"), (2, "interrupted"), (3, "interrupted"), (4, "complete"),
+        ]  # fmt: skip
+        assert [{n: r[n] for n in plateau} for r in expected] == [plateau] * 4
+
+        # The record of its end is lost, its checkpoint is not: it is reported again, and nothing is trained.
+        mine = [{n: r[n] for n in r if n not in ("corpus", "size", "variant")} for r in expected]
+        Records(storage, CELL, grid.name).write("subspace", name, 1, mine[:3])
+        found = run()
+        assert [[r[n] for n in (*NUMBERS, "epoch_s")] for r in found] == [
+            [r[n] for n in (*NUMBERS, "epoch_s")] for r in expected
+        ]
