@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainables.phrases import PHRASES
+from trainables.data.phrases import PHRASES
 
 QUANTITIES = ("valid_ppl", "test_ppl", "num_params")
 

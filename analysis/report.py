@@ -15,12 +15,12 @@ import pyarrow as pa
 from rich.console import Console
 from rich.text import Text
 
-from analysis import claim_views, health_views
 from analysis.health import PROBLEM, Check, check_health
-from analysis.load import Results, load_results
-from analysis.render import WIDTH, print_table
-from analysis.report_files import FIRST_STUDY, NAMES, PAGE, write_all, write_only
-from study.records import StorageError, default_storage, is_remote
+from analysis.page import claim_views, health_views
+from analysis.page.write import FIRST_STUDY, NAMES, PAGE, write_all, write_only
+from analysis.records.load import Results, load_results
+from analysis.tables.render import WIDTH, print_table
+from study.records.records import StorageError, default_storage, is_remote
 
 PROBLEM_STATUS = 3
 

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 import torch
 from rich.console import Console
 
-from study.options import Batch, gpus_per_trial, make_batch, storage_of
-from study.plan import local_concurrency, print_plan
-from study.predict import Question, predict, questions
-from study.targets import FIGURE_1, TARGETS, Target, add_figure_1, add_target
-from trainables.corpora import Corpus, CorpusError, load_corpus
-from trainables.phrases import parse_phrase
-from trainables.storage import StorageError
+from study.cli.options import Batch, gpus_per_trial, make_batch, storage_of
+from study.cli.paper_targets import FIGURE_1, TARGETS, Target, add_figure_1, add_target
+from study.cli.plan import local_concurrency, print_plan
+from study.search.predict import Question, predict, questions
+from trainables.data.corpora import Corpus, CorpusError, load_corpus
+from trainables.data.phrases import parse_phrase
+from trainables.storage.storage import StorageError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -78,7 +78,7 @@ def _run_studies(target: Target, arguments: argparse.Namespace, console: Console
     corpus = load_corpus(batches[0].specs[0].cell.corpus) if target.asks else None
     asked = questions(phrases, corpus) if corpus else []
     # Ray takes seconds to import: the plan, and a mistake in it, should not have to wait for it.
-    from study.launch import launch
+    from study.cli.launch import launch
 
     outcome = launch(batches, arguments, storage=storage, console=console)
     if outcome == "finished" and corpus:
@@ -97,8 +97,8 @@ def _predict(batch: Batch, storage: str, asked: Sequence[Question], corpus: Corp
 
 
 def _run_figure_1(arguments: argparse.Namespace, console: Console) -> int:
-    from study.launch import launch_grid
-    from study.subspace_grid import GridOptions, build_grid, print_grid_plan
+    from study.cli.launch import launch_grid
+    from study.figure1.grid import GridOptions, build_grid, print_grid_plan
 
     storage, gpus = storage_of(arguments), gpus_per_trial(arguments, "small")
     shared = {} if arguments.max_epochs is None else {"num_epochs": arguments.max_epochs}
@@ -125,7 +125,7 @@ def _run_figure_1(arguments: argparse.Namespace, console: Console) -> int:
 
 def _conclude(outcome: str, arguments: argparse.Namespace, storage: str, console: Console) -> int:
     """Renders what there is, or says how to go on; returns the exit status."""
-    from study.launch import EXIT_STATUS, print_next
+    from study.cli.launch import EXIT_STATUS, print_next
 
     status = EXIT_STATUS[outcome]
     if status == 0:

@@ -8,21 +8,24 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from study.arguments import whole
-from study.options import BUDGET, RESOURCES, add_flags, make_batch, storage_of
-from study.plan import print_plan
+from study.cli.arguments import whole
+from study.cli.options import BUDGET, RESOURCES, add_flags, make_batch, storage_of
+from study.cli.plan import print_plan
 from trainables.recipes import CORPORA, SIZES, VARIANTS
-from trainables.storage import StorageError
+from trainables.storage.storage import StorageError
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``python -m study.run``."""
     parser = argparse.ArgumentParser(prog="python -m study.run", description=__doc__, allow_abbrev=False)
     parser.add_argument("--variant", required=True, choices=[*VARIANTS, "all"], help="the model; all: the four of them")
-    parser.add_argument("--size", required=True, choices=list(SIZES))
-    parser.add_argument("--corpus", default="ptb", choices=list(CORPORA))
+    parser.add_argument("--size", required=True, choices=list(SIZES), help="of the network")
+    parser.add_argument("--corpus", default="ptb", choices=list(CORPORA), help="default: %(default)s")
     add_flags(parser, BUDGET)
-    parser.add_argument("--search-seed", type=whole(0), default=0, metavar="I")
+    parser.add_argument(
+        "--search-seed", type=whole(0), default=0, metavar="I",
+        help="seeds the search's random draws (default: %(default)s); another one is another study",
+    )  # fmt: skip
     add_flags(parser, ["--storage", *RESOURCES, "--dry-run"])
     return parser
 
@@ -59,7 +62,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.dry_run:
         return 0
     # Ray takes seconds to import: the plan, and a mistake in it, should not have to wait for it.
-    from study.launch import EXIT_STATUS, launch, print_next
+    from study.cli.launch import EXIT_STATUS, launch, print_next
 
     outcome = launch([batch], arguments, storage=storage, console=console)
     print_next(outcome, arguments, storage=storage, module="study.run", console=console)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.text import Text
 
-from study.records import BLOCKS, StorageError, default_storage, is_remote, read_table
+from study.records.records import BLOCKS, StorageError, default_storage, is_remote, read_table
 
 HEARTBEAT_LIMIT_S = 120.0
 """A run that has not been heard of for longer is taken for dead."""
@@ -59,7 +59,7 @@ def study_statuses(storage: str, *, now: dt.datetime) -> list[StudyStatus]:
     """The studies of a storage, sorted by corpus, size, variant and name.
 
     Raises:
-        study.records.StorageError: if the storage cannot be read.
+        study.records.records.StorageError: if the storage cannot be read.
     """
     runs, trials, epochs = (
         read_table(storage, table).combine_chunks().to_pandas() for table in ("runs", "trials", "epochs")

@@ -248,7 +248,7 @@ class SubspaceRecipe:
     target_gradient: str = TARGET_GRADIENT
     """ours: as everywhere else."""
     optimizer: str = "shampoo"
-    """ours; ``subspace_optimizer`` says why. In miniature Adam at the same rates ends at .50, and SGD as in appendix A
+    """ours; ``figure1.optimizer`` says why. In miniature Adam at the same rates ends at .50, and SGD as in appendix A
     at .90, .88 and .93 with rates of 1, .3 and .1."""
     lr: float = 0.012
     """Of the decoder; ours."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.load import Results, load_results
-from tests.analysis.synthetic import write_example
+from analysis.records.load import Results, load_results
+from tests.support.synthetic import write_example
 
 
 @pytest.fixture(scope="session")

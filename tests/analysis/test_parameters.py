@@ -1,69 +1,48 @@
-"""How the searched parameters are called and placed on an axis."""
+"""The analysis' list of searched parameters is that of the search spaces."""
 
 from __future__ import annotations
 
-import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from matplotlib.figure import Figure
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from analysis import parameters
-from analysis.searched import SCALES
-
-
-def test_every_searched_parameter_has_a_name() -> None:
-    assert list(parameters.LABELS) == list(SCALES)
-    assert len(set(parameters.LABELS.values())) == len(SCALES)
-    assert parameters.label("unheard_of") == "unheard_of"
+from analysis.parameters import CHOICE, LINEAR, LOG, SCALES, WHOLE, on_scale, searched
+from study.records.records import Cell
+from study.spec.spaces import search_space
+from tests.support.memory import results, trial
+from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 
-def test_choices_are_placed_by_their_options() -> None:
-    values = pd.Series([True, False, None], dtype=object)
-    assert parameters.as_numbers("input_dropout", values) == pytest.approx([1.0, 0.0, np.nan], nan_ok=True)
-    gradients = pd.Series(["stop", "flow", "else"])
-    assert parameters.as_numbers("target_gradient", gradients) == pytest.approx([1.0, 0.0, np.nan], nan_ok=True)
-    assert parameters.choice_labels("input_dropout") == ("no", "yes")
+def scale_of(distribution: object) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return CHOICE
+    if isinstance(distribution, IntDistribution):
+        return WHOLE
+    assert isinstance(distribution, FloatDistribution)
+    return LOG if distribution.log else LINEAR
 
 
-def test_numbers_stay_and_missing_ones_are_nan() -> None:
-    assert parameters.as_numbers("lr", pd.Series([0.5, None])) == pytest.approx([0.5, np.nan], nan_ok=True)
-    assert parameters.choice_labels("lr") == ()
-    assert parameters.is_log("lr")
-    assert not parameters.is_log("gamma")
+def test_the_scales_are_those_of_the_spaces() -> None:
+    found = {
+        (name, scale_of(distribution))
+        for cell in product(CORPORA, SIZES, VARIANTS)
+        for name, distribution in search_space(Cell(*cell)).items()
+    }
+    assert found == set(SCALES.items())
 
 
-def test_ticks_of_a_logarithmic_axis() -> None:
-    assert parameters.log_ticks(0.3, 3.0) == [0.5, 1.0, 2.0]
-    assert parameters.log_ticks(2.0, 80.0) == [3.0, 10.0, 30.0]
-    assert parameters.log_ticks(0.02, 0.15) == [0.02, 0.05, 0.1]
-    assert parameters.log_ticks(60.0, 90.0) == [60.0, 80.0]
+def test_what_differs_was_searched() -> None:
+    cell = Cell("toy", "tiny", "real")
+    rows = [trial(cell, "random-0001", 90.0, lr=0.5, tau=3.0), trial(cell, "random-0002", 90.0, lr=0.7, tau=None)]
+    assert searched(results(rows).trials) == ["lr"]
+    assert searched(results().trials) == []
 
 
-@given(st.floats(1e-6, 1e6), st.floats(1.0, 1e6))
-def test_ticks_lie_inside_and_are_few(low: float, factor: float) -> None:
-    ticks = parameters.log_ticks(low, low * factor)
-    assert len(ticks) <= 4
-    assert all(low <= tick <= low * factor for tick in ticks)
-    assert ticks == sorted(set(ticks))
-
-
-@pytest.mark.parametrize(
-    ("name", "low", "high", "scale"),
-    [
-        ("lr", 0.3, 3.0, "log"),
-        ("lr", 1.0, 1.0, "log"),
-        ("gamma", 0.5, 0.5, "linear"),
-        ("input_dropout", 0, 1, "linear"),
-    ],
-)
-def test_an_axis_shows_its_values(name: str, low: float, high: float, scale: str) -> None:
-    ax = Figure().subplots()
-    parameters.set_axis(ax, name, low, high)
-    left, right = ax.get_xlim()
-    assert ax.get_xscale() == scale
-    assert left < low <= high < right
-    assert math.isfinite(left + right)
+def test_values_on_their_scale() -> None:
+    assert on_scale("tau", pd.Series([1.0, np.e])).tolist() == [0.0, 1.0]
+    assert on_scale("gamma", pd.Series([1.0, 2.0])).tolist() == [1.0, 2.0]
+    with pytest.raises(ValueError, match="a choice has no scale, got 'target_gradient'"):
+        on_scale("target_gradient", pd.Series(["flow"]))

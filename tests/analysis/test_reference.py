@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from analysis import report
-from analysis.load import Results, load_results
-from study.cell_search import CellSearch
-from study.ledger import Ledger
-from study.records import SCHEMAS, Cell
-from study.spec import StudySpec
-from tests.analysis.keep_reference import keep
+from analysis.records.load import Results, load_results
+from study.records.records import SCHEMAS, Cell
+from study.search.ledger import Ledger
+from study.search.setting_search import CellSearch
+from study.spec.spec import StudySpec
+from tests.support.keep_reference import keep
 from trainables.recipes import FIGURE1, VARIANTS
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from analysis import report
 from analysis.health import Check
+from analysis.page.write import NAMES
 from analysis.report import PROBLEM_STATUS, build_parser, main
-from analysis.report_files import NAMES
 from analysis.tables import TABLES
-from study.records import Cell
-from tests.analysis.synthetic import write_run, write_trial
+from study.records.records import Cell
+from tests.support.synthetic import write_run, write_trial
 
 TABLE_SUFFIXES = (".md", ".csv", ".trials.csv")
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-from study.records import read_table
+from study.records.records import read_table
 
 KEYS = {"epochs": ["trial_id", "epoch"], "trials": ["trial_id"]}
 # What may differ between two runs of the same study: times, and how often somebody died.

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from subprocess import Popen
 
-from study.records import read_table
+from study.records.records import read_table
 from tests.chaos.invariants import Watch, always, at_the_end
-from tests.processes import Machine
+from tests.support.processes import Machine
 
 # One trial at a time: only then do TPE and ASHA see the same history whatever happens in between.
 COMMAND = (

@@ -14,7 +14,7 @@ from typing import Any
 
 import boto3
 
-from study.records import read_table
+from study.records.records import read_table
 
 
 def instances() -> list[dict[str, Any]]:

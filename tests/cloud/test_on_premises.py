@@ -28,7 +28,7 @@ def machines() -> Iterator[Cloud]:
 
 
 def test_up_study_down_on_machines_of_ones_own(machines: Cloud, repo_root: Path) -> None:
-    shipped, readme = ((repo_root / name).read_text("utf-8") for name in ("cluster.yaml", "README.md"))
+    shipped, readme = ((repo_root / name).read_text("utf-8") for name in ("cluster.yaml", "study/README.md"))
     config = on_premises(shipped, readme)
     for number, address in enumerate(("10.0.0.1", "10.0.0.2"), start=1):
         assert config.count(address) == 1

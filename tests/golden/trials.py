@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from trainables.config import TrialConfig
-from trainables.training import Training
+from trainables.trial.training import Training
 
 GOLDEN_FILE = Path(__file__).with_name("losses.json")
 MEASURES = ("train_loss", "train_total_loss", "grad_norm")

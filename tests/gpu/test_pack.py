@@ -8,14 +8,14 @@ import io
 import pytest
 import torch
 
-from tests.trainables.packs import TEXT, TOKENS, alone, diverging, make_config, make_pack, timeless
-from trainables.measure import in_own_process
-from trainables.outcome import NonFiniteLossError
-from trainables.pack_size import measure_num_slots
-from trainables.packing import Pack, PackOfOne, PackSlot, begin_trial
-from trainables.precision import PRECISIONS
+from tests.support.packs import TEXT, TOKENS, alone, diverging, make_config, make_pack, timeless
+from trainables.benchmark.measure import in_own_process
+from trainables.fused.precision import PRECISIONS
+from trainables.pack.pack import Pack, PackOfOne, PackSlot, begin_trial
+from trainables.pack.size import measure_num_slots
 from trainables.recipes import VARIANTS
-from trainables.training import Training
+from trainables.trial.epoch_result import NonFiniteLossError
+from trainables.trial.training import Training
 
 
 def assert_same_epochs(found, expected):

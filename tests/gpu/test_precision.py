@@ -9,11 +9,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.trainables.packs import TOKENS, make_config
-from trainables.packing import PackOfOne
-from trainables.precision import use_precision
-from trainables.products import add_outer, operand, product, product_sum
-from trainables.training import Training
+from tests.support.packs import TOKENS, make_config
+from trainables.fused.matmul import add_outer, operand, product, product_sum
+from trainables.fused.precision import use_precision
+from trainables.pack.pack import PackOfOne
+from trainables.trial.training import Training
 
 PRODUCT_ERRORS = {"fp32": (0.0, 3e-6), "tf32": (1e-4, 1.5e-3), "bf16": (1.5e-3, 4e-3)}
 EPOCH_ERRORS = {"fp32": (0.0, 1e-5), "tf32": (3e-5, 8e-3), "bf16": (5e-4, 2e-2)}

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from study import launch, plan, reproduce, subspace_grid
-from study.options import RESOURCES
-from study.records import Cell
+from study import reproduce
+from study.cli import launch, plan
+from study.cli.options import RESOURCES
+from study.cli.paper_targets import TARGETS
+from study.figure1 import grid as subspace_grid
+from study.records.records import Cell
 from study.reproduce import build_parser, main
-from study.targets import TARGETS
-from trainables.probe import Probe
+from trainables.pack.probe import Probe
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 COMMON = {"--max-epochs", "--seeds", "--storage", *RESOURCES, "--dry-run"}

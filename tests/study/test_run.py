@@ -1,11 +1,11 @@
 import pytest
 
-from study import plan
-from study.plan import Estimate
-from study.records import Cell
+from study.cli import plan
+from study.cli.plan import Estimate
+from study.records.records import Cell
 from study.run import build_parser, main
-from study.spec import StudySpec
-from trainables.probe import Probe
+from study.spec.spec import StudySpec
+from trainables.pack.probe import Probe
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 FROZEN = {
@@ -20,7 +20,7 @@ CELL = ["--variant", "real", "--size", "small"]
 def instant_probe(monkeypatch):
     """The plan without its measurement, which for large models takes seconds, on a CPU with fp32 alone."""
     calls = []
-    monkeypatch.setattr("trainables.precision.bf16_instructions", lambda: None)
+    monkeypatch.setattr("trainables.fused.precision.bf16_instructions", lambda: None)
 
     def probe(config, *, device, precision, limit_s):
         calls.append(config)
@@ -115,7 +115,7 @@ def test_the_plan_by_hand(instant_probe, capsys, tmp_path):
 def test_the_probe_measures_in_the_precision_of_the_study(monkeypatch):
     """And a GPU's in a process of its own, with which the memory goes that it took."""
     given, elsewhere = [], []
-    monkeypatch.setattr("trainables.precision.bf16_instructions", lambda: "AMX")
+    monkeypatch.setattr("trainables.fused.precision.bf16_instructions", lambda: "AMX")
 
     def probe(config, *, device, precision, limit_s):
         given.append((device, precision))
@@ -147,7 +147,7 @@ def test_the_probe_measures_in_the_precision_of_the_study(monkeypatch):
 def test_the_plan_says_which_precision_pays(precision, instructions, bf16_s, expected, monkeypatch, capsys, tmp_path):
     if precision == "bf16" and instructions is None:
         pytest.skip("refused: tested by itself")
-    monkeypatch.setattr("trainables.precision.bf16_instructions", lambda: instructions)
+    monkeypatch.setattr("trainables.fused.precision.bf16_instructions", lambda: instructions)
     seconds = {"fp32": 0.5, "bf16": bf16_s}
 
     def probe(config, *, device, precision, limit_s):
@@ -218,6 +218,6 @@ def test_a_pack_has_a_slot_for_each_variant(capsys, tmp_path, instant_probe, mon
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_a_precision_that_the_machine_does_not_have_is_refused(precision, capsys, tmp_path, instant_probe, monkeypatch):
-    monkeypatch.setattr("trainables.precision.bf16_instructions", lambda: None)
+    monkeypatch.setattr("trainables.fused.precision.bf16_instructions", lambda: None)
     assert main([*CELL, "--precision", precision, "--storage", str(tmp_path), "--dry-run"]) == 2
     assert f"precision '{precision}' needs a CUDA device" in capsys.readouterr().out

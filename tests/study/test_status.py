@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from study.records import Cell
+from study.records.records import Cell
 from study.status import build_parser, main, print_statuses, study_statuses
-from tests.analysis.synthetic import EPOCH_S, START, write_run, write_study, write_trial
+from tests.support.synthetic import EPOCH_S, START, write_run, write_study, write_trial
 
 CELL = Cell("ptb", "small", "real")
 NAME = "real-small-ptb-0a1b2c3d"

@@ -1,0 +1,167 @@
+"""What comparisons are made of: a configuration's perplexities by seed, where they come from, and what they lack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from analysis.measures.settings import (
+    PAPER_ORIGIN,
+    CellStudy,
+    confirmed_trials,
+    ppl_by_seed,
+    second_session_of,
+    shortfall,
+    study_of,
+    tuned_origin,
+)
+from analysis.records.load import Results
+from study.records.records import Cell
+from trainables.recipes import CORPORA, SIZES, VARIANTS
+
+NOT_RUN = "not run"
+_TARGETS = {"wikitext2-a": "table2", "wikitext2-b": "table2"}  # what else but Table 1 reproduces a corpus' cells
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One side of a comparison."""
+
+    place: str
+    """Corpus and size, as people call them: ``PTB small``."""
+    label: str
+    """What it is there: a variant, as a rule."""
+    values: Mapping[int, float] = field(default_factory=dict)
+    """Seed -> perplexity, or another positive measure that is better when lower."""
+    lacks: str = ""
+    """Why its values must not be judged; empty if they may."""
+    command: str = ""
+    """What runs the trials that are missing, without its number of seeds."""
+    study: str | None = None
+    trial_ids: tuple[str, ...] = ()
+    made_with: Mapping[str, str | None] = field(default_factory=dict)
+    """What sides of one place must share to be compared: precision, epochs, corpus, trials of the search."""
+
+
+@dataclass
+class Sides:
+    """The sides that the records hold, each made once."""
+
+    results: Results
+    _known: dict[tuple[str, Cell], Any] = field(default_factory=dict)
+
+    def study(self, cell: Cell) -> CellStudy | None:
+        """The study that stands for a cell."""
+        return self._once("study", cell, lambda: study_of(self.results, cell))
+
+    def recipe(self, cell: Cell) -> Side:
+        """Test perplexity of the paper's recipe on fresh seeds, at full length."""
+        return self._once("recipe", cell, lambda: self._recipe(cell))
+
+    def tuned(self, cell: Cell) -> Side:
+        """Test perplexity of the best configuration of a finished search on fresh seeds, at full length."""
+        return self._once("tuned", cell, lambda: self._tuned(cell))
+
+    def second_session(self, cell: Cell) -> Side:
+        """Test perplexity of the paper's recipe trained for footnote 4's second session, at full length."""
+        return self._once("second session", cell, lambda: self._second_session(cell))
+
+    def _recipe(self, cell: Cell) -> Side:
+        side, study = self._start(cell), self.study(cell)
+        if study is None:
+            return side
+        return _confirmed(self._made(side, study), study, PAPER_ORIGIN)
+
+    def _tuned(self, cell: Cell) -> Side:
+        side, study = self._start(cell), self.study(cell)
+        if study is None:
+            return side
+        ended = int((study.search["status"] != "interrupted").sum())
+        side = self._made(side, study)
+        if (budget := study.num_samples) is None:
+            return replace(side, lacks="no record of the search's budget")
+        if not study.has_search:
+            return replace(side, lacks="the paper's recipe alone, no search")
+        if ended < budget:
+            return replace(side, lacks=f"{ended} of {budget} trials of the search have ended")
+        side = replace(side, made_with={**side.made_with, "trials of the search": str(ended)})
+        origin = tuned_origin(study)
+        if origin is None:
+            return replace(side, lacks="the best of the search is not confirmed")
+        side = _confirmed(side, study, origin)
+        best = _best_of_search(study)
+        if origin != best and not side.lacks:
+            side = replace(side, lacks=f"the best of the search, {best}, is not confirmed")
+        return side
+
+    def _second_session(self, cell: Cell) -> Side:
+        side, study = self._start(cell), second_session_of(self.results, cell)
+        side = replace(side, label=f"second session of {side.label}", command="python -m study.reproduce footnote4")
+        if study is None:
+            return side
+        side = _confirmed(self._made(side, study, epochs=False), study, PAPER_ORIGIN, full_length=False)
+        done, full = confirmed_trials(study, PAPER_ORIGIN), SIZES[cell.size].max_epochs
+        if not side.lacks and ((done["max_epochs"] < 2 * full) | (done["second_session_epoch"] != full + 1)).any():
+            lengths = f"{done['second_session_epoch'].min() - 1:.0f} of {done['max_epochs'].min():.0f} epochs"
+            side = replace(side, lacks=f"the first session has {lengths}, in full it has {full} of {2 * full}")
+        return side
+
+    def _start(self, cell: Cell) -> Side:
+        target = _TARGETS.get(cell.corpus, "table1")
+        where = "" if target == "table2" else f" --size {cell.size} --corpus {cell.corpus}"
+        return Side(
+            place=place_name(cell.corpus, cell.size),
+            label=variant_label(cell.variant),
+            lacks=NOT_RUN,
+            command=f"python -m study.reproduce {target}{where}",
+        )
+
+    def _made(self, side: Side, study: CellStudy, *, epochs: bool = True) -> Side:
+        runs = self.results.runs
+        sums = sorted(set(runs.loc[runs["study"] == study.study, "corpus_sha256"].dropna()))
+        made_with: dict[str, str | None] = {"precision": study.precision, "corpus": " ".join(sums) or None}
+        if epochs:
+            made_with["epochs"] = None if study.max_epochs is None else str(study.max_epochs)
+        return replace(side, study=study.study, lacks="", made_with=made_with)
+
+    def _once(self, kind: str, cell: Cell, make: Callable[[], Any]) -> Any:
+        if (kind, cell) not in self._known:
+            self._known[kind, cell] = make()
+        return self._known[kind, cell]
+
+
+def place_name(corpus: str, size: str) -> str:
+    """``PTB small``."""
+    title = CORPORA[corpus].title if corpus in CORPORA else corpus
+    return f"{title.replace(',', '')} {size}"
+
+
+def variant_label(variant: str) -> str:
+    """As the paper prints it."""
+    return VARIANTS[variant].label if variant in VARIANTS else variant
+
+
+def _confirmed(side: Side, study: CellStudy, origin: str, *, full_length: bool = True) -> Side:
+    done = confirmed_trials(study, origin)
+    values = ppl_by_seed(study, origin, "test")
+    used = done[done["seed"].isin(list(values))]
+    lacks = [] if values else ["no trial on fresh seeds has ended"]
+    own = study.confirm[study.confirm["origin"] == origin]
+    diverged = int(((own["status"] == "failed") & (own["stopped_by"] == "non_finite_loss")).sum())
+    if diverged:  # a mean over the seeds that survived would flatter
+        lacks.append(f"{diverged} of {len(own)} seeds diverged")
+    if full_length:
+        lacks += shortfall(study, used if values else study.trials)
+    return replace(side, values=values, lacks=", ".join(lacks), trial_ids=tuple(used["trial_id"]))
+
+
+def _best_of_search(study: CellStudy) -> str | None:
+    """The complete trial of lowest validation perplexity; ``paper`` if it is the recipe's own."""
+    done = study.search[(study.search["status"] == "complete") & study.search["best_valid_ppl"].notna()]
+    best: pd.DataFrame = done.sort_values(["best_valid_ppl", "trial_id"]).head(1)
+    if best.empty:
+        return None
+    return PAPER_ORIGIN if best["block"].iloc[0] == "default" else str(best["trial_id"].iloc[0])

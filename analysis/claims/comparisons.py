@@ -1,0 +1,229 @@
+"""One comparison of a claim's test, and what it decides.
+
+A claim is a conjunction: every comparison that it names must come out. Hence two rules of multiplicity:
+
+* To support it, each comparison is tested at level .05 with no correction (an intersection-union test: Berger, 1982).
+  Were one of them untrue, the chance that all come out is no larger than the chance that this one does.
+* To contradict it, any one comparison would do. So a difference the other way must hold after Holm's adjustment, and
+  equality is shown with intervals of confidence 1 - .05 / m, where m counts all comparisons that the claim names, run
+  or not: what has not been run yet must not make the rest look more certain.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+from analysis.claims.arms import Side
+from analysis.stats.contrasts import MARGIN_PPL, Contrast, contrast, holm, seeds_needed
+from analysis.stats.intervals import t_quantile
+
+ALPHA = 0.05
+SHOWN, AGAINST, OPEN, ASIDE = "shown", "against", "open", "aside"
+PPL_RATIO = "ratio of test perplexities"
+_MOST = 1_000  # seeds that anybody might train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One comparison: what was found and what that says of the claim."""
+
+    name: str
+    measure: str = PPL_RATIO
+    """What ``effect`` is."""
+    unit: str = "seeds"
+    """What ``num`` counts."""
+    named: bool = True
+    """Whether the claim names it; others are shown beside it and decide nothing."""
+    sides: tuple[Side, ...] = ()
+    num: int = 0
+    effect: float | None = None
+    low: float | None = None
+    """Ends of the 95 % interval of the effect."""
+    high: float | None = None
+    p: float | None = None
+    """Two-sided."""
+    p_holm: float | None = None
+    opposite: bool = False
+    """Whether the effect goes against the claim."""
+    decision: str = OPEN
+    note: str = ""
+    more: str = ""
+    """How many more seeds or trials it would take, where that can be said."""
+    num_needed: int | None = None
+    """In all, as the value of ``flag``."""
+    flag: str = "--seeds"
+    """Of the command that runs them."""
+    blocked: str = ""
+    """Why it must not be judged although its sides may be."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be judged."""
+        return not self.blocked and not any(side.lacks for side in self.sides)
+
+
+def below(
+    name: str,
+    a: Mapping[int, float],
+    b: Mapping[int, float],
+    *,
+    sides: Sequence[Side],
+    family: int,
+    level: Mapping[int, float] | None = None,
+    equal_is_against: bool = True,
+    in_ppl: bool = True,
+    measure: str = PPL_RATIO,
+    named: bool = True,
+) -> Comparison:
+    """Whether a lies below b, paired over their seeds.
+
+    Args:
+        name: of the comparison.
+        a: seed -> value.
+        b: seed -> value.
+        sides: where the values come from.
+        family: comparisons that the claim names.
+        level: perplexities at whose level the ratio is turned into a difference; b itself by default. To be given
+            where a and b are ratios.
+        equal_is_against: whether equality within 1.0 perplexity contradicts the claim.
+        in_ppl: whether the values are perplexities, or ratios of them, so that the margin applies.
+        measure: what a / b is.
+        named: whether the claim names this comparison.
+    """
+    sides = tuple(sides)
+    made = Comparison(name=name, measure=measure, named=named, sides=sides, blocked=mixed(sides))
+    found, strict = contrast(a, b), contrast(a, b, confidence=1 - ALPHA / family)
+    if found is None or strict is None:
+        return replace(made, more="seeds that all sides share") if made.usable else made
+    made = _with_effect(made, found)
+    if not named or not made.usable:
+        return made
+    scale = _level(level, found)
+    if found.p_value is not None and found.p_value <= ALPHA and found.mean < 0:
+        small = in_ppl and _inside(found, scale)
+        return replace(made, decision=SHOWN, note=f"by less than {MARGIN_PPL} perplexity" if small else made.note)
+    if equal_is_against and _inside(strict, scale):
+        return replace(made, decision=AGAINST, note=f"equal within {MARGIN_PPL} perplexity")
+    alpha = ALPHA if found.mean < 0 else ALPHA / family
+    needed = [_seeds_for_difference(found, alpha)]
+    if equal_is_against:
+        needed.append(_seeds_for_equality(found, scale, ALPHA / family))
+    return _with_needed(made, found, needed)
+
+
+def same(
+    name: str, a: Mapping[int, float], b: Mapping[int, float], *, sides: Sequence[Side], family: int
+) -> Comparison:
+    """Whether a and b are equal within 1.0 perplexity, paired over their seeds.
+
+    Against the claim is a difference of which the whole interval, of confidence 1 - .05 / ``family``, lies outside.
+    """
+    sides = tuple(sides)
+    made = Comparison(name=name, sides=sides, blocked=mixed(sides))
+    found, strict = contrast(a, b), contrast(a, b, confidence=1 - ALPHA / family)
+    if found is None or strict is None:
+        return replace(made, more="seeds that all sides share") if made.usable else made
+    # The sign-flip test is of "no difference", which nothing here rests on.
+    made = replace(_with_effect(made, found), p=None, opposite=False)
+    if not made.usable:
+        return made
+    # A second session that is no better leaves the best weights as they are: then every difference is zero.
+    unchanged = found.sd == 0.0 and found.mean == 0.0 and found.num_pairs >= _fewest(ALPHA)
+    if found.equivalent or unchanged:
+        return replace(made, decision=SHOWN, note=f"equal within {MARGIN_PPL} perplexity")
+    low, high = strict.difference_low, strict.difference_high
+    if low is not None and high is not None and (low > MARGIN_PPL or high < -MARGIN_PPL):
+        return replace(made, decision=AGAINST, note=f"differs by more than {MARGIN_PPL} perplexity")
+    return _with_needed(made, found, [_seeds_for_equality(found, float(found.level or math.nan), ALPHA)])
+
+
+def mixed(sides: Sequence[Side]) -> str:
+    """What sides of the same place do not share though they must; empty if they can be compared."""
+    for place in dict.fromkeys(side.place for side in sides):
+        own = [side for side in sides if side.place == place]
+        for what in dict.fromkeys(key for side in own for key in side.made_with):
+            found = {side.made_with[what] for side in own if side.made_with.get(what) is not None}
+            if len(found) > 1:
+                names = ", ".join(f"{side.label} {side.made_with.get(what)}" for side in own)
+                return f"{place}: not the same {what} ({names})"
+    return ""
+
+
+def settle(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Adjusts the p-values of the claim's comparisons (Holm) and decides which of them speak against it."""
+    named = [c for c in comparisons if c.named]
+    tested = [c.p is not None and c.usable for c in named]
+    adjusted = holm([c.p if usable else 1.0 for c, usable in zip(named, tested, strict=True)])
+    by_name = {c.name: p for c, p, usable in zip(named, adjusted, tested, strict=True) if usable}
+    return [_decided(c, by_name.get(c.name)) if c.named else replace(c, decision=ASIDE) for c in comparisons]
+
+
+def _decided(comparison: Comparison, p_holm: float | None) -> Comparison:
+    comparison = replace(comparison, p_holm=p_holm)
+    if comparison.opposite and comparison.decision == OPEN and p_holm is not None and p_holm <= ALPHA:
+        return replace(comparison, decision=AGAINST, note="the other way", more="", num_needed=None)
+    return comparison
+
+
+def _level(level: Mapping[int, float] | None, found: Contrast) -> float:
+    if level is None:
+        return float(found.level or math.nan)
+    return math.exp(math.fsum(math.log(level[seed]) for seed in found.seeds) / len(found.seeds))
+
+
+def _inside(found: Contrast, level: float) -> bool:
+    if found.low is None or found.high is None:
+        return False
+    return level * math.expm1(found.low) > -MARGIN_PPL and level * math.expm1(found.high) < MARGIN_PPL
+
+
+def _with_effect(made: Comparison, found: Contrast) -> Comparison:
+    return replace(
+        made, num=found.num_pairs, effect=found.ratio, low=found.ratio_low, high=found.ratio_high, p=found.p_value,
+        opposite=found.mean > 0, note=found.reason or "",
+    )  # fmt: skip
+
+
+def _fewest(alpha: float) -> int:
+    """Seeds below which the two-sided sign-flip test cannot reach this level."""
+    return math.ceil(math.log2(2 / alpha))
+
+
+def _seeds_for_difference(found: Contrast, alpha: float) -> int | None:
+    """Seeds for 80 % power at this level, were mean and spread as they seem; None if nobody would train as many."""
+    if not found.sd or not found.mean:
+        return _fewest(alpha) if found.sd is None else None
+    # Student's t is the normal but for a hundredth from a hundred seeds on, and costs a second at a thousand.
+    z = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(0.8)
+    rough = (z * found.sd / found.mean) ** 2
+    if rough > _MOST:
+        return None
+    needed = seeds_needed(found.mean, found.sd, alpha=alpha) if rough < 100 else math.ceil(rough)
+    return None if needed is None else max(needed, _fewest(alpha))
+
+
+def _seeds_for_equality(found: Contrast, level: float, alpha: float) -> int | None:
+    """Seeds for 80 % power to find the interval within the margin, were mean and spread as they seem; None if none."""
+    room = math.log1p(MARGIN_PPL / level) - abs(found.mean)
+    if found.sd is None or room <= 0:
+        return None
+    z = NormalDist().inv_cdf(0.9)  # the mean may wander off either way
+
+    def enough(num: int) -> bool:
+        return (t_quantile(1 - alpha, num - 1) + z) * (found.sd or 0.0) / math.sqrt(num) < room
+
+    return None if not enough(_MOST) else 2 + bisect.bisect_left(range(2, _MOST), True, key=enough)
+
+
+def _with_needed(made: Comparison, found: Contrast, needed: Sequence[int | None]) -> Comparison:
+    """Adds how many seeds would decide it, if the difference and the spread are what they seem now."""
+    counts = [count for count in needed if count is not None]
+    if not counts:
+        return replace(made, more=f"more than {_MOST:,} seeds")
+    total = max(min(counts), found.num_pairs + 1)
+    about = "at least" if found.sd is None else "about"
+    return replace(made, more=f"{about} {total} seeds in all, {found.num_pairs} so far", num_needed=total)

@@ -1,0 +1,243 @@
+"""What ASHA does to a search: a line per trial, the rungs, and how many are stopped at each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+from analysis.figures import axes as parameters
+from analysis.figures import layout, style
+from analysis.figures.figure import register
+from analysis.figures.panels import (
+    by_group,
+    curves,
+    group_title,
+    parts_by_corpus,
+    status_counts,
+    studies,
+)
+from analysis.measures.settings import CellStudy
+from analysis.records.load import Results
+from study.records.records import Cell
+from trainables.recipes import VARIANTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path:
+    """A trial of the tpe block, epoch by epoch."""
+
+    trial_id: str
+    status: str
+    audit: bool
+    epochs: tuple[int, ...]
+    ppl: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungsOfStudy:
+    """The tpe block of one study and ASHA's rungs."""
+
+    cell: Cell
+    study: str
+    rungs: tuple[int, ...]
+    num_stopped: tuple[int, ...]
+    """At each rung."""
+    counts: tuple[tuple[str, int], ...]
+    """(status, trials)."""
+    share_saved: float | None
+    """Share of the epochs of the trials that ASHA might stop, and that have ended, which were not run."""
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungsInfo:
+    """The studies with a tpe trial that has an epoch, in the registries' order of cells."""
+
+    studies: tuple[RungsOfStudy, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no such study."""
+        return not self.studies
+
+    def frame(self) -> pd.DataFrame:
+        """A row per trial, with the rung at which it was stopped."""
+        return pd.DataFrame(
+            [
+                {
+                    **s.cell._asdict(), "status": p.status, "audit": p.audit, "num_epochs": p.epochs[-1],
+                    "last_valid_ppl": p.ppl[-1], "rungs": " ".join(map(str, s.rungs)), "study": s.study,
+                    "trial_id": p.trial_id,
+                }
+                for s in self.studies
+                for p in s.paths
+            ]
+        )  # fmt: skip
+
+
+def draw_rungs(info: RungsInfo) -> Canvas:
+    """A row per size, a panel per variant: a line per trial, the rungs, and how many were stopped at each."""
+    groups = by_group(info.studies)
+    variants = [v for v in VARIANTS if any(s.cell.variant == v for s in info.studies)]
+    variants += sorted({s.cell.variant for s in info.studies} - set(variants))
+    with style.style():
+        wide = len(variants) > 2
+        figure, axes = layout.grid(
+            len(groups), len(variants), height=2.3, width=layout.WIDTH if wide else 5.6, top=1.0 if wide else 1.2,
+            between=(0.3, 1.25),
+        )  # fmt: skip
+        for row, (corpus, size, found) in zip(axes, groups, strict=True):
+            low, high, last = _limits(found)
+            by_variant = {s.cell.variant: s for s in found}
+            shown = [
+                (ax, by_variant[variant]) for ax, variant in zip(row, variants, strict=True) if variant in by_variant
+            ]
+            for place, (ax, one) in enumerate(shown):
+                _paths(ax, one)
+                _rungs(ax, one)
+                ax.set_xlim(0, last * 1.03)
+                ax.xaxis.set_major_locator(MaxNLocator(5, steps=layout.STEPS, integer=True))
+                ax.set_xlabel("epoch")
+                name = style.short_label(one.cell.variant)
+                layout.head(ax, name if place else f"{group_title(corpus, size)}\n{name}", _rungs_note(one))
+            first = shown[0][0]
+            first.set_yscale("log")
+            first.set_ylim(low, high)
+            ticks = parameters.log_ticks(low, high, at_most=6) or [low, high]
+            first.yaxis.set_major_locator(FixedLocator(ticks))
+            first.yaxis.set_minor_locator(NullLocator())
+            first.set_yticklabels([f"{tick:g}" for tick in ticks])
+            first.set_ylabel("validation perplexity")
+            layout.share_y(first, [ax for ax, _ in shown[1:]])
+            for ax, variant in zip(row, variants, strict=True):
+                if variant not in by_variant:
+                    ax.remove()
+        handles = [
+            Line2D([], [], color=style.GREY, linewidth=1.2, label="trained to the end"),
+            Line2D([], [], color=style.GREY, linewidth=1.2, linestyle=_AUDIT, label="of the audit arm"),
+            Line2D([], [], color=_STOPPED, linewidth=0.8, marker="o", markersize=3, label="stopped"),
+        ]
+        if any(s.rungs for s in info.studies):
+            text = "rung, and trials stopped at it"
+            handles.append(Line2D([], [], color=style.INK, linewidth=0.8, linestyle=":", label=text))
+        layout.key(figure, handles, columns=4 if wide else 2)
+    return figure
+
+
+_STOPPED = "#a8a8a8"
+_AUDIT = (0, (2.5, 1.2))
+
+
+def _paths(ax: Axes, one: RungsOfStudy) -> None:
+    colour = style.colour(one.cell.variant)
+    looks: tuple[tuple[list[Path], dict[str, Any]], ...] = (
+        ([p for p in one.paths if p.status != "complete"], {"colors": _STOPPED, "linewidths": 0.6}),
+        ([p for p in one.paths if p.status == "complete" and not p.audit], {"colors": colour, "linewidths": 0.7}),
+        (
+            [p for p in one.paths if p.status == "complete" and p.audit],
+            {"colors": colour, "linewidths": 1.1, "linestyles": [_AUDIT]},
+        ),
+    )
+    for chosen, look in looks:
+        lines = [np.column_stack([p.epochs, p.ppl]) for p in chosen]
+        ax.add_collection(LineCollection(lines, alpha=0.75, **look))
+    for status, mark in (("pruned", "o"), ("failed", "x")):
+        ends = [(p.epochs[-1], p.ppl[-1]) for p in one.paths if p.status == status]
+        if ends:
+            ax.plot(*zip(*ends, strict=True), mark, color="#7d7d7d", markersize=2.5 if mark == "o" else 4)
+
+
+def _rungs(ax: Axes, one: RungsOfStudy) -> None:
+    for rung, number in zip(one.rungs, one.num_stopped, strict=True):
+        ax.axvline(rung, color=style.INK, linewidth=0.8, linestyle=":", alpha=0.7)
+        ax.annotate(
+            f"-{number}" if number else "0", (rung, 1), (2, -2), xycoords=("data", "axes fraction"),
+            textcoords="offset points", va="top", fontsize=8, color=style.INK, bbox=style.BEHIND_TEXT,
+        )  # fmt: skip
+
+
+def _limits(found: Sequence[RungsOfStudy]) -> tuple[float, float, int]:
+    """(lowest, highest perplexity, last epoch) of the panels of a row: from the first rung on all is in view."""
+    values = [ppl for s in found for p in s.paths for ppl in p.ppl]
+    first = min((s.rungs[0] for s in found if s.rungs), default=1)
+    at_first = [p.ppl[i] for s in found for p in s.paths for i, e in enumerate(p.epochs) if e == first] or values
+    low = min(values)
+    return (
+        low / 1.03,
+        max(float(np.quantile(at_first, 0.9)), 1.1 * low) * 1.06,
+        max(p.epochs[-1] for s in found for p in s.paths),
+    )
+
+
+def _rungs_note(one: RungsOfStudy) -> str:
+    counts = dict(one.counts)
+    names = (("complete", "complete"), ("pruned", "stopped"), ("failed", "failed"), ("interrupted", "unfinished"))
+    text = ", ".join(f"{counts[status]} {name}" for status, name in names if counts[status])
+    return text + (f"\n{one.share_saved:.0%} of epochs saved" if one.share_saved is not None else "\n")
+
+
+@register(
+    "asha_rungs",
+    title="ASHA's rungs",
+    caption=(
+        "The tpe trials by epoch. At each rung (dotted) ASHA stops a trial that is not among the best third of those "
+        "that came there before; the number of trials stopped there stands beside it. It may not stop the audit arm. "
+        "Epochs saved: of the trials that it might stop and that have ended. The first epochs are cut off."
+    ),
+    draw=draw_rungs,
+    parts=lambda info: parts_by_corpus(info.studies, lambda items: RungsInfo(studies=items)),
+    needs="no trial of a tpe block has finished an epoch yet",
+)
+def asha_rungs(results: Results) -> RungsInfo:
+    """Every study with a tpe trial that has finished an epoch."""
+    found = (_rungs_of(results, study) for study in studies(results))
+    return RungsInfo(studies=tuple(one for one in found if one is not None))
+
+
+def rungs_of(results: Results, study: CellStudy) -> tuple[int, ...]:
+    """The epochs at which ASHA compared this study's trials, from its latest run; empty where no run says."""
+    runs = results.runs[(results.runs["study"] == study.study)]
+    runs = runs[runs[["grace_period", "reduction_factor", "max_epochs"]].notna().all(axis=1)]
+    if runs.empty:
+        return ()
+    rung, factor, last = (int(runs[c].iloc[-1]) for c in ("grace_period", "reduction_factor", "max_epochs"))
+    rungs = []
+    while 0 < rung < last and factor > 1:
+        rungs.append(rung)
+        rung *= factor
+    return tuple(rungs)
+
+
+def _rungs_of(results: Results, study: CellStudy) -> RungsOfStudy | None:
+    trials = study.trials[study.trials["block"] == "tpe"].sort_values("trial_id")
+    found = curves(results, study)
+    if not any(trial_id in found for trial_id in trials["trial_id"]):
+        return None
+    rungs = rungs_of(results, study)
+    audit = trials["audit"].fillna(False).astype(bool)
+    stopped = trials.loc[trials["status"] == "pruned", "num_epochs"].astype(float)
+    ended = trials[~audit & trials["status"].isin(["complete", "pruned"])]
+    planned = float(ended["max_epochs"].sum())
+    paths = []
+    for trial_id, status, audited in zip(trials["trial_id"], trials["status"], audit, strict=True):
+        if trial_id in found:
+            epochs, ppl = (tuple(values.tolist()) for values in found[trial_id])
+            paths.append(Path(trial_id=trial_id, status=status, audit=bool(audited), epochs=epochs, ppl=ppl))
+    return RungsOfStudy(
+        cell=study.cell,
+        study=study.study,
+        rungs=rungs,
+        num_stopped=tuple(int((stopped == rung).sum()) for rung in rungs),
+        counts=tuple(status_counts(trials).items()),
+        share_saved=1.0 - float(ended["num_epochs"].sum()) / planned if planned else None,
+        paths=tuple(paths),
+    )

@@ -1,0 +1,95 @@
+"""How figures show the parameters that a study searches: their names for people, and a place on an axis for each value.
+
+Which parameters there are, and on which scale each is drawn, is said in ``analysis.parameters``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+from analysis.parameters import CHOICE, LOG, SCALES
+from trainables.recipes import TARGET_GRADIENTS
+
+LABELS: Mapping[str, str] = {
+    "drop_prob": "dropout",
+    "input_dropout": "input dropout",
+    "lr": "learning rate",
+    "lr_decay": "decay per epoch",
+    "lr_decay_start_epoch": "decay after epoch",
+    "max_grad_norm": "gradient norm",
+    "init_range": "initial range",
+    "gamma": "gamma",
+    "tau": "tau",
+    "target_gradient": "target gradient",
+}
+_CHOICES: Mapping[str, tuple[tuple[object, str], ...]] = {
+    "input_dropout": ((False, "no"), (True, "yes")),
+    "target_gradient": tuple((choice, choice) for choice in TARGET_GRADIENTS),
+}
+_STEPS = (
+    (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
+    (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
+    (1.0, 2.0, 5.0),
+    (1.0, 3.0),
+    (1.0,),
+)
+"""Digits that a logarithmic axis is labelled with: as many as find room."""
+
+
+def is_log(name: str) -> bool:
+    """Whether the parameter is searched and shown on a logarithmic scale."""
+    return SCALES.get(name) == LOG
+
+
+def label(name: str) -> str:
+    """The parameter's name for people."""
+    return LABELS.get(name, name)
+
+
+def as_numbers(name: str, values: pd.Series) -> np.ndarray:
+    """The values as floats, of a choice the places among its options; what is missing or unknown is NaN."""
+    if SCALES.get(name) == CHOICE:
+        places = {option: float(i) for i, (option, _) in enumerate(_CHOICES.get(name, ()))}
+        return np.array([places.get(value, np.nan) for value in values.astype(object)], dtype=float)
+    return values.to_numpy(dtype=float, na_value=np.nan)
+
+
+def choice_labels(name: str) -> tuple[str, ...]:
+    """The names of a choice's options in the order of their places; empty for a number."""
+    return tuple(text for _, text in _CHOICES.get(name, ()))
+
+
+def set_axis(ax: Axes, name: str, low: float, high: float) -> None:
+    """Scale, limits and ticks of the horizontal axis for values of this parameter between ``low`` and ``high``."""
+    if options := choice_labels(name):
+        ax.set_xlim(-0.6, len(options) - 0.4)
+        ax.set_xticks(range(len(options)), options)
+    elif is_log(name):
+        low, high = (low / 1.2, high * 1.2) if high <= low else (low, high)
+        ax.set_xscale("log")
+        pad = (high / low) ** 0.06
+        ax.set_xlim(low / pad, high * pad)
+        ticks = log_ticks(low / pad, high * pad)
+        ax.xaxis.set_major_locator(FixedLocator(ticks))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set_xticklabels([f"{tick:g}" for tick in ticks])
+    else:
+        pad = 0.06 * (high - low) or max(0.05 * abs(high), 0.1)
+        ax.set_xlim(low - pad, high + pad)
+
+
+def log_ticks(low: float, high: float, *, at_most: int = 4) -> list[float]:
+    """Round numbers between two positive ones, for the ticks of a logarithmic axis: few, and evenly thinned out."""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    for steps in _STEPS:
+        ticks = [float(f"{step * 10.0**decade:g}") for decade in decades for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= at_most:
+            break
+    return ticks if len(ticks) <= at_most else ticks[:: -(-len(ticks) // at_most)]

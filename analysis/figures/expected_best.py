@@ -1,0 +1,245 @@
+"""The expected best of n random draws: how good a search of a given size would have been, by trials and by hours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from analysis.figures import layout, style
+from analysis.figures.figure import register
+from analysis.figures.panels import by_group, counted, group_title, optional, parts_by_corpus, span, studies, time_unit
+from analysis.measures.best_of_n import crossing_budget, expected_best_frame, random_block
+from analysis.measures.settings import CellStudy
+from analysis.records.load import Results
+from analysis.stats.intervals import CONFIDENCE
+from study.records.records import Cell
+
+_MOST_SAID = 4  # crossings that are put into words; the circles show all
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedBest:
+    """The random block of one study; all perplexities are for n = 1, 2, ... draws."""
+
+    cell: Cell
+    study: str
+    trial_ids: tuple[str, ...]
+    device_h: tuple[float, ...]
+    """n times the mean of a trial."""
+    u_ppl: tuple[float, ...]
+    """Unbiased (Tang et al., 2020)."""
+    v_ppl: tuple[float, ...]
+    """With replacement (Dodge et al., 2019)."""
+    median_low: tuple[float | None, ...]
+    median_high: tuple[float | None, ...]
+    """Bounds of the median of the best of n; None where the sample cannot carry them."""
+    losses: tuple[float, ...]
+    num_diverged: int
+    num_left_out: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossing:
+    """From here on ``better`` has the lower expected best than ``worse``, and had not before."""
+
+    corpus: str
+    size: str
+    better: str
+    worse: str
+    num_trials: int | None
+    device_h: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedBestInfo:
+    """The random blocks, in the registries' order of cells, and where their curves cross."""
+
+    blocks: tuple[ExpectedBest, ...]
+    crossings: tuple[Crossing, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no random draw has ended."""
+        return not self.blocks
+
+    def frame(self) -> pd.DataFrame:
+        """A row per block and number of draws."""
+        return pd.DataFrame(
+            [
+                {
+                    **b.cell._asdict(), "n": i + 1, "device_h": b.device_h[i], "u_ppl": b.u_ppl[i], "v_ppl": b.v_ppl[i],
+                    "median_low": b.median_low[i], "median_high": b.median_high[i], "num_diverged": b.num_diverged,
+                    "study": b.study, "trial_ids": " ".join(b.trial_ids),
+                }
+                for b in self.blocks
+                for i in range(len(b.u_ppl))
+            ]
+        )  # fmt: skip
+
+
+def draw_expected_best(info: ExpectedBestInfo) -> Canvas:
+    """Two panels per corpus and size: by draws and by device-hours."""
+    groups = by_group(info.blocks)
+    with style.style():
+        figure, axes = layout.grid(len(groups), 2, height=2.4, right=1.0, between=(0.35, 1.0))
+        for row, (corpus, size, blocks) in zip(axes, groups, strict=True):
+            low, high = _limits(blocks)
+            unit, seconds = time_unit(3600.0 * max(b.device_h[-1] for b in blocks))
+            per_h = 3600.0 / seconds
+            for block in blocks:
+                numbers = tuple(float(n) for n in range(1, len(block.u_ppl) + 1))
+                for ax, x in zip(row, (numbers, tuple(h * per_h for h in block.device_h)), strict=True):
+                    _curve(ax, x, block)
+            layout.head(row[0], group_title(corpus, size), _note(blocks))
+            row[0].set_xlabel("random draws")
+            row[0].xaxis.set_major_locator(MaxNLocator(5, steps=layout.STEPS, integer=True))
+            row[1].set_xlabel(f"device-{unit}")
+            row[0].set_ylabel("expected best validation ppl")
+            for ax in row:
+                ax.set_xlim(left=0)
+            row[0].set_ylim(low, high)
+            layout.share_y(row[0], row[1:])
+            found = [c for c in info.crossings if (c.corpus, c.size) == (corpus, size)]
+            _mark_crossings(row, found, {b.cell.variant: b for b in blocks}, unit, per_h)
+            ends = [(b.u_ppl[-1], f"{style.short_label(b.cell.variant)} {b.u_ppl[-1]:.1f}", b) for b in blocks]
+            layout.label_ends(figure, row[1], [(y, text, style.colour(b.cell.variant)) for y, text, b in ends])
+        handles: list[Artist] = [*layout.variant_handles(b.cell.variant for b in info.blocks)]
+        handles.append(Patch(color=style.GREY, alpha=0.2, linewidth=0, label=f"{CONFIDENCE:.0%} bounds of the median"))
+        if info.crossings:
+            handles.append(layout.mark("crossing", "o", markerfacecolor="white", color=style.INK))
+        layout.key(figure, handles, columns=6)
+    return figure
+
+
+def _curve(ax: Axes, x: tuple[float, ...], block: ExpectedBest) -> None:
+    colour, dash = style.colour(block.cell.variant), style.dash(block.cell.variant)
+    marker = "o" if len(x) == 1 else ""
+    ax.plot(x, block.v_ppl, color=colour, linewidth=0.7, alpha=0.5)
+    ax.plot(x, block.u_ppl, color=colour, linestyle=dash, marker=marker, markersize=4)
+    low, high = (np.array(ends, dtype=float) for ends in (block.median_low, block.median_high))
+    ax.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)  # nothing where there are no bounds
+
+
+def _mark_crossings(
+    row: np.ndarray, crossings: list[Crossing], blocks: dict[str, ExpectedBest], unit: str, per_h: float
+) -> None:
+    """A circle on the curve that comes to lead, and in the panel's empty corner what it says, the latest first."""
+    texts: tuple[list[tuple[float, str, str]], ...] = ([], [])
+    for crossing in crossings:
+        block, colour = blocks[crossing.better], style.colour(crossing.better)
+        passes = f"{style.short_label(crossing.better)} passes {style.short_label(crossing.worse)} at"
+        if (draws := crossing.num_trials) is not None:
+            row[0].plot(draws, block.u_ppl[draws - 1], "o", markerfacecolor="white", color=colour, markersize=6)
+            texts[0].append((draws, f"{passes} {draws} draws", colour))
+        if (hours := crossing.device_h) is not None:
+            ppl = block.u_ppl[int(np.searchsorted(block.device_h, hours, side="right")) - 1]
+            row[1].plot(hours * per_h, ppl, "o", markerfacecolor="white", color=colour, markersize=6)
+            texts[1].append((hours, f"{passes} {hours * per_h:.2g} {unit}", colour))
+    for ax, found in zip(row, texts, strict=True):
+        for line, (_, text, colour) in enumerate(sorted(found, reverse=True)[:_MOST_SAID]):
+            ax.annotate(
+                text, (1, 1), (-2, -2 - 11 * line), xycoords="axes fraction", textcoords="offset points", ha="right",
+                va="top", fontsize=style.SMALL, color=colour, bbox=style.BEHIND_TEXT,
+            )  # fmt: skip
+
+
+def _limits(blocks: list[ExpectedBest]) -> tuple[float, float]:
+    """The first draws of a wide space lie far above the rest: from the third on all can be seen."""
+    low = min(v for b in blocks for v in (b.u_ppl[-1], *b.median_low) if v is not None)
+    early = max(b.u_ppl[min(2, len(b.u_ppl) - 1)] for b in blocks)
+    worst = max(b.u_ppl[-1] for b in blocks)
+    high = max(early, worst, 1.02 * low)
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+
+def _note(blocks: list[ExpectedBest]) -> str:
+    diverged, left_out = (sum(getattr(b, name) for b in blocks) for name in ("num_diverged", "num_left_out"))
+    each = span((len(b.losses) for b in blocks), "draw")
+    return f"{each} each" + counted(diverged, "diverged") + counted(left_out, "left out")
+
+
+@register(
+    "expected_best",
+    title="Expected best of n random draws",
+    caption=(
+        "What a random search of n trials would be expected to find, from the random block alone, whose trials are "
+        "independent draws at full length. Line: the unbiased estimate (Tang et al., 2020); thin line: with "
+        "replacement (Dodge et al., 2019). Band: exact order-statistic bounds of the median of the best of n, as far "
+        "as the sample carries them (n up to a fifth of the draws). By device-hours n draws cost n times the mean "
+        "trial. A circle marks the budget from which on one variant is expected to be better than another that leads "
+        "before. A trial that diverged counts as the uniform distribution. The first draws are cut off."
+    ),
+    draw=draw_expected_best,
+    parts=lambda info: parts_by_corpus(info.blocks, lambda items: _info(items)),
+    needs="no trial of a random block has ended yet",
+)
+def expected_best_curves(results: Results) -> ExpectedBestInfo:
+    """Every study with a random draw that has ended."""
+    blocks = (_block(study) for study in studies(results))
+    return _info(tuple(block for block in blocks if block is not None))
+
+
+def _block(study: CellStudy) -> ExpectedBest | None:
+    block = random_block(study)
+    if not block.trial_ids:
+        return None
+    frame = expected_best_frame(block)
+    return ExpectedBest(
+        cell=study.cell,
+        study=study.study,
+        trial_ids=block.trial_ids,
+        losses=tuple(block.losses.tolist()),
+        num_diverged=block.num_diverged,
+        num_left_out=block.num_left_out,
+        device_h=tuple(frame["device_h"].tolist()),
+        u_ppl=tuple(frame["u_ppl"].tolist()),
+        v_ppl=tuple(frame["v_ppl"].tolist()),
+        median_low=optional(frame["median_low"]),
+        median_high=optional(frame["median_high"]),
+    )
+
+
+def _info(blocks: tuple[ExpectedBest, ...]) -> ExpectedBestInfo:
+    crossings = [
+        found
+        for _, _, members in by_group(blocks)
+        for better, worse in permutations(members, 2)
+        if (found := _crossing(better, worse)) is not None
+    ]
+    return ExpectedBestInfo(blocks=blocks, crossings=tuple(crossings))
+
+
+def _crossing(better: ExpectedBest, worse: ExpectedBest) -> Crossing | None:
+    """Where ``better`` passes ``worse``; None if it never does, or leads from the first."""
+    draws = crossing_budget(better.losses, worse.losses)
+    draws = draws if draws is not None and draws > 1 else None
+    hours = _crossing_hours(better, worse)
+    if draws is None and hours is None:
+        return None
+    return Crossing(
+        corpus=better.cell.corpus, size=better.cell.size, better=better.cell.variant, worse=worse.cell.variant,
+        num_trials=draws, device_h=hours,
+    )  # fmt: skip
+
+
+def _crossing_hours(better: ExpectedBest, worse: ExpectedBest) -> float | None:
+    """The same in device-hours, up to the smaller of the two budgets; before its first draw has ended, none leads."""
+    start, end = max(better.device_h[0], worse.device_h[0]), min(better.device_h[-1], worse.device_h[-1])
+    at = np.array(sorted({h for b in (better, worse) for h in b.device_h if start <= h <= end}))
+    if not len(at):
+        return None
+    values = [np.array(b.u_ppl)[np.searchsorted(b.device_h, at, side="right") - 1] for b in (better, worse)]
+    below = values[0] < values[1]
+    if not below[-1] or below.all():
+        return None
+    hours = float(at[int(np.flatnonzero(~below)[-1]) + 1])
+    return hours if math.isfinite(hours) else None

@@ -1,0 +1,97 @@
+"""What a health check finds, and how the records are gone through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.claims.arms import place_name
+from analysis.records.load import Results
+
+OK, WARNING, PROBLEM = "ok", "warning", "problem"
+SEARCH = ("default", "random", "tpe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One finding, or that there is none."""
+
+    name: str
+    """Of the check."""
+    level: str
+    """``ok``, ``warning`` or ``problem``."""
+    message: str
+    studies: tuple[str, ...] = ()
+    trial_ids: tuple[str, ...] = ()
+    """The trials concerned, where single ones are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What one check found in one study or place."""
+
+    level: str
+    text: str
+    subject: str = ""
+    """The corpus and size, where the fault is one of several studies together."""
+    studies: tuple[str, ...] = ()
+    trial_ids: tuple[str, ...] = ()
+
+
+def fault(
+    level: str, text: str, studies: Iterable[object], trial_ids: Iterable[object] = (), *, subject: str = ""
+) -> Fault:
+    """A fault of these studies, each named once."""
+    names = tuple(dict.fromkeys(map(str, studies)))
+    return Fault(level=level, text=text, subject=subject, studies=names, trial_ids=tuple(map(str, trial_ids)))
+
+
+def merge(name: str, faults: Iterable[Fault]) -> list[Check]:
+    """The findings of the check ``name``: what is said of several studies alike is said once, but where it names
+    trials, whose ids are unique within a study alone."""
+    same: dict[tuple[str, ...], list[Fault]] = {}
+    for one in faults:
+        key = (one.level, one.subject, one.text)
+        same.setdefault((*key, *one.studies) if one.trial_ids else key, []).append(one)
+    checks = []
+    for (level, subject, text, *_), group in same.items():
+        studies = tuple(dict.fromkeys(study for one in group for study in one.studies))
+        checks.append(
+            Check(
+                name=name, level=level, message=f"{subject or listed(studies)}: {text}", studies=studies,
+                trial_ids=tuple(trial_id for one in group for trial_id in one.trial_ids),
+            )
+        )  # fmt: skip
+    return checks
+
+
+def by_study(trials: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each study and its trials."""
+    for study, own in trials.groupby("study", sort=True):
+        yield str(study), own
+
+
+def by_place(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each corpus and size, by name, and its rows."""
+    for (corpus, size), own in frame.groupby(["corpus", "size"], sort=True):
+        yield place_name(str(corpus), str(size)), own
+
+
+def latest_runs(results: Results) -> pd.DataFrame:
+    """The last run of each study, indexed by study."""
+    return results.runs.drop_duplicates("study", keep="last").set_index("study")
+
+
+def second_sessions(results: Results) -> set[str]:
+    """Studies of footnote 4's second session."""
+    trials = results.trials
+    return set(trials.loc[trials["second_session_epoch"].notna(), "study"])
+
+
+def listed(items: Iterable[object], most: int = 4) -> str:
+    """``a, b, c, d and 3 more``."""
+    names = [str(item) for item in items]
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,134 @@
+"""Health of the confirm block: the test split, the seeds, and trials that count twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+
+from analysis.health.check import PROBLEM, SEARCH, WARNING, Fault, by_place, by_study, fault, listed
+from analysis.measures.settings import PAPER_ORIGIN
+from analysis.parameters import SCALES
+from analysis.records.load import Results
+
+MIN_SEEDS = 1 + math.ceil(math.log2(1 / 0.05))
+"""The fewest seeds for which the exact sign-flip test can reach p < .05: 2 / 2^6 = .031."""
+
+
+def test_split(results: Results) -> Iterator[Fault]:
+    """Test read outside the confirm block, or a tuned configuration confirmed while its search was running: a problem,
+    the choice may have seen the test split. A search that went on afterwards: a warning, whoever extended it may have.
+    """
+    for study, own in by_study(results.trials):
+        read = own[own["block"].isin(SEARCH) & own["test_ppl"].notna()]
+        if len(read):
+            message = f"trials of the search that read the test split: {len(read)}"
+            yield fault(PROBLEM, message, [study], read["trial_id"])
+        tuned = own[(own["block"] == "confirm") & (own["origin"] != PAPER_ORIGIN) & own["started_at"].notna()]
+        search = own[own["block"].isin(SEARCH) & own["started_at"].notna()]
+        if tuned.empty or search.empty:
+            continue
+        first = tuned["started_at"].min()
+        running = search[(search["started_at"] < first) & (search["ended_at"].isna() | (search["ended_at"] > first))]
+        if len(running):
+            message = f"the best of the search was confirmed before {listed(running['trial_id'])} had ended"
+            yield fault(PROBLEM, message, [study], running["trial_id"])
+        later = search[search["started_at"] > first]
+        if len(later):
+            message = f"trials of the search begun after the test split had been read: {len(later)}"
+            yield fault(WARNING, message, [study], later["trial_id"])
+
+
+def endings(results: Results) -> Iterator[Fault]:
+    """A confirm trial that failed or was stopped: a problem, a mean over the survivors flatters. One that is under
+    way, or has no test perplexity: a warning."""
+    for study, own in by_study(results.trials):
+        confirm = own[own["block"] == "confirm"]
+        lost = confirm[confirm["status"].isin(["failed", "pruned"])]
+        if len(lost):
+            message = f"confirm trials that failed or were stopped: {len(lost)} of {len(confirm)}"
+            yield fault(PROBLEM, message, [study], lost["trial_id"])
+        open_ = confirm[confirm["status"] == "interrupted"]
+        if len(open_):
+            message = f"confirm trials that have not ended: {len(open_)} of {len(confirm)}"
+            yield fault(WARNING, message, [study], open_["trial_id"])
+        unread = confirm[(confirm["status"] == "complete") & confirm["test_ppl"].isna()]
+        if len(unread):
+            message = f"complete confirm trials without a test perplexity: {len(unread)}"
+            yield fault(WARNING, message, [study], unread["trial_id"])
+
+
+def too_few_seeds(results: Results) -> Iterator[Fault]:
+    """A warning: no exact test can reach p < .05."""
+    for study, origin, own in _confirmed(results):
+        if own["seed"].nunique() < MIN_SEEDS:
+            message = f"seeds of {_words(origin)}: {own['seed'].nunique()}, exact tests take {MIN_SEEDS}"
+            yield fault(WARNING, message, [study], own["trial_id"])
+
+
+def fresh_seeds(results: Results) -> Iterator[Fault]:
+    """A problem: a configuration chosen for its luck with a seed must not be judged on that seed."""
+    for study, own in by_study(results.trials):
+        confirm, search = own[own["block"] == "confirm"], own[own["block"].isin(SEARCH)]
+        stale = confirm[confirm["seed"].isin(search["seed"])]
+        if len(stale):
+            message = f"confirm trials on seeds of the search: {listed(sorted(stale['seed'].unique()))}"
+            yield fault(PROBLEM, message, [study], stale["trial_id"])
+
+
+def paired_seeds(results: Results) -> Iterator[Fault]:
+    """A warning: comparisons are paired over seeds, and what only one side has is lost. That one configuration merely
+    has fewer of them is said elsewhere."""
+    for place, trials in by_place(results.trials):
+        confirm = trials[trials["block"] == "confirm"]
+        sets = [set(own["seed"]) for _, own in confirm.groupby(["study", "origin"])]
+        largest = max(sets, key=len, default=set())
+        if any(seeds - largest for seeds in sets):
+            yield fault(WARNING, "studies were confirmed on different seeds", confirm["study"], subject=place)
+
+
+def added_seeds(results: Results) -> Iterator[Fault]:
+    """A warning: who adds seeds until a test comes out finds differences by chance, more often than its level says."""
+    for study, runs in results.runs.sort_values(["started_at", "run"]).groupby("study", sort=True):
+        own = results.trials[(results.trials["study"] == study) & (results.trials["block"] == "confirm")]
+        looked = own.loc[own["status"] == "complete", "ended_at"].min()
+        before = runs.loc[runs["started_at"] <= looked, "num_seeds"].max()
+        after = runs["num_seeds"].max()
+        if pd.notna(before) and after > before > 0:
+            text = f"seeds were raised from {before:.0f} to {after:.0f} after the first had ended"
+            yield fault(WARNING, text, [study])
+
+
+def duplicates(results: Results) -> Iterator[Fault]:
+    """A problem in the confirm block: one training counted as several makes every interval too narrow. Search trials
+    of the same configuration and seed: a warning, budget was wasted."""
+    for study, origin, own in _confirmed(results):
+        twice = own[own["seed"].duplicated(keep=False)]
+        if len(twice):
+            message = f"several confirm trials of {_words(origin)} on one seed: {listed(twice['trial_id'])}"
+            yield fault(PROBLEM, message, [study], twice["trial_id"])
+        rest = own[~own["seed"].duplicated(keep=False)]
+        rest = rest[rest["best_valid_ppl"].notna()]
+        alike = rest[rest[["best_valid_ppl", "final_valid_ppl"]].duplicated(keep=False)]
+        if len(alike):
+            message = f"seeds of {_words(origin)} with the same perplexities: {listed(alike['trial_id'])}"
+            yield fault(PROBLEM, message, [study], alike["trial_id"])
+    for study, own in by_study(results.trials):
+        search = own[own["block"].isin(SEARCH)]
+        again = search[search[[*SCALES, "seed"]].duplicated(keep=False)]
+        if len(again):
+            message = f"trials of the same configuration and seed: {listed(again['trial_id'])}"
+            yield fault(WARNING, message, [study], again["trial_id"])
+
+
+def _confirmed(results: Results) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Study, origin and its complete confirm trials."""
+    trials = results.trials
+    done = trials[(trials["block"] == "confirm") & (trials["status"] == "complete")]
+    for (study, origin), own in done.groupby(["study", "origin"], sort=True):
+        yield str(study), str(origin), own.sort_values("trial_id")
+
+
+def _words(origin: str) -> str:
+    return "the paper's recipe" if origin == PAPER_ORIGIN else origin

@@ -1,0 +1,108 @@
+"""Health of a search: its ranges, its failures, its random draws, and what early stopping threw away."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis.health.check import PROBLEM, SEARCH, WARNING, Fault, by_place, by_study, fault, listed
+from analysis.parameters import CHOICE, SCALES, WHOLE, on_scale
+from analysis.records.load import Results
+from analysis.stats.contrasts import MARGIN_PPL
+from analysis.stats.importance import MIN_TOP, QUANTILE
+
+EDGE = 0.02
+"""Share of a range next to its end. A best configuration that lay anywhere would fall into one of the two ends of
+one of eight parameters in about a quarter of all studies: one such finding is no alarm, the same in several is."""
+MIN_DRAWS = 20
+"""Random draws below which the ends of a range are not known well enough: 20 leave a twentieth of it out."""
+MANY, MOST = 0.1, 0.5
+"""Shares of diverged trials from which on it is a warning, and a problem."""
+
+
+def edges(results: Results) -> Iterator[Fault]:
+    """A warning: better configurations may lie outside.
+
+    The ranges are those of the random draws of a corpus and size, all variants together; the best of the search is at
+    the edge if it lies in the last 2 % of it or beyond, on the scale it is drawn on; of a whole number, at its end.
+    The paper's recipe is no finding of a search.
+    """
+    for _, trials in by_place(results.trials):
+        drawn = trials[trials["block"] == "random"]
+        for study, own in by_study(trials):
+            best = _best(own)
+            if best is None or best["block"] == "default":
+                continue
+            for name in SCALES:
+                if SCALES[name] != CHOICE and pd.notna(best[name]):
+                    side = _edge(name, drawn[name].dropna(), float(best[name]))
+                    if side:
+                        ends = f"{drawn[name].min():.3g} to {drawn[name].max():.3g}"
+                        message = f"the best trial has {name} = {best[name]:.3g}, at the {side} edge of {ends}"
+                        yield fault(WARNING, message, [study], [best["trial_id"]])
+
+
+def _edge(name: str, drawn: pd.Series, value: float) -> str:
+    if len(drawn) < MIN_DRAWS or drawn.nunique() < 2:
+        return ""
+    scaled, at = on_scale(name, drawn), float(on_scale(name, pd.Series([value])).iloc[0])
+    low, high = float(scaled.min()), float(scaled.max())
+    margin = 0.0 if SCALES[name] == WHOLE else EDGE * (high - low)
+    return "lower" if at <= low + margin else "upper" if at >= high - margin else ""
+
+
+def failures(results: Results) -> Iterator[Fault]:
+    """Diverged search trials: a warning from a tenth on, since the space wastes the budget; a problem from half on,
+    since the search hardly took place. Trials that died of an error: a warning, they are missing."""
+    for study, own in by_study(results.trials):
+        search = own[own["block"].isin(SEARCH) & (own["status"] != "interrupted")]
+        diverged = search[(search["status"] == "failed") & (search["stopped_by"] == "non_finite_loss")]
+        share = len(diverged) / len(search) if len(search) else 0.0
+        if len(diverged) > 1 and share >= MANY:
+            message = f"trials of the search that diverged: {len(diverged)} of {len(search)}"
+            yield fault(PROBLEM if share >= MOST else WARNING, message, [study], diverged["trial_id"])
+        died = own[(own["status"] == "failed") & (own["stopped_by"] == "error")]
+        if len(died):
+            errors = [str(text).strip().splitlines()[-1] for text in died["error"].dropna() if str(text).strip()]
+            message = f"trials that died of an error: {len(died)} ({next(iter(errors), 'no message')})"
+            yield fault(WARNING, message, [study], died["trial_id"])
+
+
+def random_draws(results: Results) -> Iterator[Fault]:
+    """A warning: below this number the report cannot say how stable the ranks of the parameters are."""
+    for study, own in by_study(results.trials):
+        drawn = own[(own["block"] == "random") & (own["status"] == "complete")]
+        if len(own[own["block"] == "random"]) and math.ceil(QUANTILE * len(drawn)) < MIN_TOP:
+            least = next(n for n in range(1, 1_000) if math.ceil(QUANTILE * n) >= MIN_TOP)
+            yield fault(WARNING, f"complete random draws: {len(drawn)}, importance takes {least}", [study])
+
+
+def early_stopping(results: Results) -> Iterator[Fault]:
+    """A warning: of the trials that ASHA would have stopped and could not (the paper's recipe, random draws, and the
+    audit arm of the tpe block), some ended within 1.0 perplexity of the best; so may have some that it did stop."""
+    for study, own in by_study(results.trials):
+        best = _best(own)
+        if best is None:
+            continue
+        free = (own["block"] != "tpe") | own["audit"].fillna(False).astype(bool)
+        doomed = own[own["block"].isin(SEARCH) & (own["status"] == "complete") & free & own["would_stop_epoch"].notna()]
+        good = doomed[doomed["best_valid_ppl"] < best["best_valid_ppl"] + MARGIN_PPL]
+        if len(good):
+            num_pruned = int((own["status"] == "pruned").sum())
+            yield fault(
+                WARNING,
+                f"trials that ASHA was kept from stopping and that ended within {MARGIN_PPL} perplexity of the best: "
+                f"{len(good)} of {len(doomed)} ({listed(good['trial_id'])}); those that it stopped: {num_pruned}",
+                [study],
+                good["trial_id"],
+            )
+
+
+def _best(trials: pd.DataFrame) -> pd.Series | None:
+    """The complete search trial of lowest validation perplexity."""
+    done = trials[trials["block"].isin(SEARCH) & (trials["status"] == "complete")]
+    done = done[np.isfinite(done["best_valid_ppl"].astype(float))].sort_values(["best_valid_ppl", "trial_id"])
+    return None if done.empty else done.iloc[0]

@@ -1,0 +1,187 @@
+"""How good the best of n independent trials is: from the random block alone, whose trials are independent draws.
+
+Values are losses on the scale L = ln(perplexity), lower is better. What TPE proposed depends on the trials before it:
+none of this holds for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.records.studies import CellStudy
+from analysis.stats.intervals import CONFIDENCE
+from trainables.recipes import CORPORA
+
+ESTIMATORS = ("V", "U")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomBlock:
+    """The random block of a study as a sample of losses."""
+
+    study: str
+    trial_ids: tuple[str, ...]
+    losses: np.ndarray
+    """ln of each trial's best validation perplexity, in the order of ``trial_ids``."""
+    device_h: np.ndarray
+    """Device-hours of each trial."""
+    num_diverged: int
+    """How many of the trials diverged and count as ln(vocabulary size)."""
+    num_left_out: int
+    """Trials that have not ended, or failed for a reason that is not their configuration's."""
+
+
+def random_block(study: CellStudy) -> RandomBlock:
+    """The trials of the random block that have run to their end.
+
+    A trial whose loss stopped being finite is a draw like any other: it counts as the uniform distribution, whose
+    perplexity is the vocabulary's size, since leaving it out would flatter the space. A trial that is unfinished, or
+    that an error of the machine ended, says nothing of its configuration and is left out.
+    """
+    block = study.trials[study.trials["block"] == "random"].sort_values("trial_id")
+    diverged = (block["status"] == "failed") & (block["stopped_by"] == "non_finite_loss")
+    ppl = block["best_valid_ppl"].astype(float)
+    if study.cell.corpus not in CORPORA:
+        diverged &= False  # without a vocabulary there is no value for them
+    worst = float(CORPORA[study.cell.corpus].vocab_size) if diverged.any() else math.nan
+    drawn = ((block["status"] == "complete") & np.isfinite(ppl)) | diverged
+    return RandomBlock(
+        study=study.study,
+        trial_ids=tuple(block.loc[drawn, "trial_id"]),
+        losses=np.log(ppl.mask(diverged, worst)[drawn].to_numpy(dtype=float)),
+        device_h=block.loc[drawn, "device_s"].to_numpy(dtype=float) / 3600.0,
+        num_diverged=int(diverged.sum()),
+        num_left_out=int((~drawn).sum()),
+    )
+
+
+def expected_best(values: Sequence[float] | np.ndarray, *, estimator: str = "V") -> np.ndarray:
+    """The expected lowest of n draws for n = 1 to B, the number of values.
+
+    With the values sorted, x_1 the lowest:
+
+    * ``V`` (Dodge et al., 2019): draws with replacement, sum_i x_i [((B-i+1)/B)^n - ((B-i)/B)^n]. It is the exact
+      expectation for the empirical distribution and too pessimistic for the true one.
+    * ``U`` (Tang et al., 2020): draws without replacement, sum_i x_i C(B-i, n-1) / C(B, n): the mean over all
+      subsets of n, unbiased for the true expectation.
+
+    No interval comes with it: at n = B the estimate is one number, the lowest, and a bootstrap cannot see below it.
+
+    Returns:
+        Shape (B,); empty without values.
+
+    Raises:
+        ValueError: if the estimator is another, or a value is not finite.
+    """
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator must be one of {', '.join(ESTIMATORS)}, got {estimator!r}")
+    x = _sorted(values)
+    num, rank = len(x), np.arange(1, len(x) + 1)
+    found = np.empty(num)
+    for n in range(1, num + 1):
+        if estimator == "V":
+            weights = ((num - rank + 1) / num) ** n - ((num - rank) / num) ** n
+        else:
+            weights = np.array([math.comb(num - i, n - 1) / math.comb(num, n) for i in rank.tolist()])
+        found[n - 1] = weights @ x
+    return found
+
+
+def median_best(values: Sequence[float] | np.ndarray, n: int) -> float | None:
+    """The value that the best of n draws falls below every second time: the quantile 1 - 2^(-1/n) of the values.
+
+    Interpolated between the order statistics i / (B + 1); None where that quantile lies below the lowest of them.
+
+    Raises:
+        ValueError: if n is below 1, or a value is not finite.
+    """
+    x, level = _sorted(values), _median_level(n)
+    position = level * (len(x) + 1) - 1
+    if not 0 <= position <= len(x) - 1:
+        return None
+    return float(np.interp(position, np.arange(len(x)), x))
+
+
+def median_best_bounds(
+    values: Sequence[float] | np.ndarray, n: int, confidence: float = CONFIDENCE
+) -> tuple[float, float] | None:
+    """Bounds of the median of the best of n draws, exact whatever the distribution of the draws.
+
+    That median is the quantile q = 1 - 2^(-1/n) of a single draw. Of B draws, Bin(B, q) fall below it, so two order
+    statistics enclose it with a probability that is known; each tail has at most (1 - confidence) / 2.
+
+    Returns:
+        (low, high), or None where the sample cannot carry them: a lower bound exists only if
+        2^(-B/n) <= (1 - confidence) / 2, which for 95 % takes B >= 5.3 n.
+
+    Raises:
+        ValueError: if n is below 1, ``confidence`` is not inside (0, 1), or a value is not finite.
+    """
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must lie inside (0, 1), got {confidence!r}")
+    x, q = _sorted(values), _median_level(n)
+    tail, num = (1.0 - confidence) / 2, len(x)
+    at_most = np.cumsum([math.comb(num, k) * q**k * (1.0 - q) ** (num - k) for k in range(num + 1)])
+    # The lower bound x_l fails if fewer than l draws lie below the quantile, the upper x_u if u or more do.
+    lower = [k for k in range(1, num + 1) if at_most[k - 1] <= tail]
+    upper = [k for k in range(1, num + 1) if 1.0 - at_most[k - 1] <= tail]
+    return (float(x[lower[-1] - 1]), float(x[upper[0] - 1])) if lower and upper else None
+
+
+def crossing_budget(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> int | None:
+    """The number of trials from which on the expected best of a (``U``) is below that of b.
+
+    Up to the smaller of the two numbers of values.
+
+    Returns:
+        1 if a is below from the first trial on; None if it is not below at the end.
+
+    Raises:
+        ValueError: if a value is not finite.
+    """
+    num = min(len(a), len(b))
+    below = expected_best(a, estimator="U")[:num] < expected_best(b, estimator="U")[:num]
+    if not num or not below[-1]:
+        return None
+    return 1 + int(np.max(np.flatnonzero(~below), initial=-1)) + 1
+
+
+def expected_best_frame(block: RandomBlock) -> pd.DataFrame:
+    """A row per number of trials n: ``n``, ``device_h`` (n times the mean of a trial), ``v_ppl``, ``u_ppl``,
+    ``median_ppl``, ``median_low``, ``median_high``, all perplexities; the last three are missing where the sample
+    cannot carry them."""
+    rows = []
+    v, u = (expected_best(block.losses, estimator=name) for name in ESTIMATORS)
+    for n in range(1, len(block.losses) + 1):
+        median, bounds = median_best(block.losses, n), median_best_bounds(block.losses, n)
+        rows.append(
+            {
+                "n": n,
+                "device_h": n * float(block.device_h.mean()),
+                "v_ppl": math.exp(v[n - 1]),
+                "u_ppl": math.exp(u[n - 1]),
+                "median_ppl": math.nan if median is None else math.exp(median),
+                "median_low": math.exp(bounds[0]) if bounds else math.nan,
+                "median_high": math.exp(bounds[1]) if bounds else math.nan,
+            }
+        )
+    columns = ["n", "device_h", "v_ppl", "u_ppl", "median_ppl", "median_low", "median_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _median_level(n: int) -> float:
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n!r}")
+    return 1.0 - 2.0 ** (-1.0 / n)
+
+
+def _sorted(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    x = np.sort(np.asarray(values, dtype=float))
+    if not np.isfinite(x).all():
+        raise ValueError("losses must be finite: a trial that diverged takes the value of the uniform distribution")
+    return x

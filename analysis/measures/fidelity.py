@@ -1,0 +1,72 @@
+"""What a trial's first epochs say of its end: rank correlation and regret of choosing at epoch e.
+
+Only trials that nothing could stop early may be looked at. Of the trials that ASHA was free to stop, those that
+reached the end are survivors: among them early epochs say less than they do in truth.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from analysis.records.load import Results
+from analysis.records.studies import CellStudy
+
+MIN_TRIALS = 3
+"""Below this a rank correlation is 1, 0 or -1 and says nothing."""
+
+
+def unpruned_epochs(results: Results, study: CellStudy) -> pd.DataFrame:
+    """Epochs of the study's complete search trials that ASHA might not stop: default, random and the audit arm."""
+    search = study.search
+    free = search[(search["block"] != "tpe") | search["audit"].fillna(False).astype(bool)]
+    ids = free.loc[free["status"] == "complete", "trial_id"]
+    epochs = results.epochs
+    return epochs[(epochs["study"] == study.study) & epochs["trial_id"].isin(ids)]
+
+
+def fidelity(epochs: pd.DataFrame) -> pd.DataFrame:
+    """What choosing at each epoch would have given, over the trials of one study.
+
+    A trial stands at epoch e by its lowest validation perplexity so far, which is what ASHA compares, and ends with
+    the lowest of all its epochs.
+
+    Args:
+        epochs: rows of ``Results.epochs`` of unpruned trials (``unpruned_epochs``).
+
+    Returns:
+        A row per epoch that all trials have: ``epoch``, ``spearman`` (rank correlation with the final values, ties
+        by their mean rank; missing below three trials or where all are tied), ``regret`` (ln(perplexity) by which
+        the end of the trial that leads at this epoch lies above the best end), ``regret_ppl`` (the same in
+        perplexity), ``num_trials``.
+    """
+    columns = ["epoch", "spearman", "regret", "regret_ppl", "num_trials"]
+    valid = epochs[np.isfinite(epochs["valid_ppl"].astype(float))]
+    table = valid.pivot_table(index="epoch", columns=["study", "trial_id"], values="valid_ppl").sort_index().cummin()
+    if table.empty:
+        return pd.DataFrame({name: pd.Series(dtype=float) for name in columns})
+    final = table.ffill().iloc[-1]
+    table = table.dropna()  # a mean over changing trials would jump
+    rows = []
+    for epoch, so_far in table.iterrows():
+        chosen = float(final[so_far.idxmin()])
+        rows.append(
+            {
+                "epoch": int(epoch),
+                "spearman": spearman(so_far.to_numpy(), final.to_numpy()),
+                "regret": math.log(chosen) - math.log(final.min()),
+                "regret_ppl": chosen - float(final.min()),
+                "num_trials": len(final),
+            }
+        )
+    return pd.DataFrame(rows, columns=columns)
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation, ties by their mean rank; NaN below three values or where all of one are tied."""
+    ranks = [pd.Series(values).rank().to_numpy() for values in (a, b)]
+    if len(a) < MIN_TRIALS or any(np.ptp(rank) == 0 for rank in ranks):
+        return math.nan
+    return float(np.corrcoef(*ranks)[0, 1])

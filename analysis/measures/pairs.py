@@ -1,0 +1,93 @@
+"""The variants of one corpus and size in pairs: what the tables of contrasts and of tuning debt have rows for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from analysis.measures.settings import (
+    PAPER_ORIGIN,
+    CellStudy,
+    cells_with_records,
+    comparable,
+    ppl_by_seed,
+    study_of,
+    tuned_origin,
+)
+from analysis.records.load import Results
+from study.records.records import Cell
+from trainables.recipes import CORPORA, SIZES, VARIANTS
+
+KINDS = ("recipe", "tuned")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two variants of one corpus and size; ``b`` is the one that the registry lists first."""
+
+    a: CellStudy
+    b: CellStudy
+
+    @property
+    def name(self) -> str:
+        """For instance ``VD-LSTM+AL / VD-LSTM``."""
+        return f"{variant_label(self.a.cell.variant)} / {variant_label(self.b.cell.variant)}"
+
+    def origins(self, kind: str) -> tuple[str | None, str | None]:
+        """The confirmed origins of both: the paper's recipe, or what stands for the tuned cell."""
+        if kind == "recipe":
+            return PAPER_ORIGIN, PAPER_ORIGIN
+        return tuned_origin(self.a), tuned_origin(self.b)
+
+    def ppls(self, kind: str, split: str) -> tuple[dict[int, float], dict[int, float]]:
+        """Seed -> perplexity of both; empty where there is none, or where the two cannot be compared."""
+        origins = self.origins(kind)
+        if comparable(self.a, self.b):
+            return {}, {}
+        found = [
+            {} if origin is None else ppl_by_seed(study, origin, split)
+            for study, origin in zip((self.a, self.b), origins, strict=True)
+        ]
+        return found[0], found[1]
+
+    def lacks(self, kind: str) -> str | None:
+        """Why the two cannot be compared, or None if they can."""
+        if reason := comparable(self.a, self.b):
+            return reason
+        bare = [
+            study.cell.variant
+            for study, origin in zip((self.a, self.b), self.origins(kind), strict=True)
+            if origin is None or not ppl_by_seed(study, origin, "valid")
+        ]
+        if bare:
+            return f"{' and '.join(variant_label(variant) for variant in bare)}: nothing confirmed on fresh seeds"
+        valid = self.ppls(kind, "valid")
+        return None if set(valid[0]) & set(valid[1]) else "no seed in common"
+
+
+def pairs(results: Results) -> Iterator[tuple[str, list[Pair]]]:
+    """(heading of a corpus and size, its pairs), where at least two variants have a study, in the registries' order."""
+    cells = cells_with_records(results)
+    for corpus, size in dict.fromkeys((cell.corpus, cell.size) for cell in cells):
+        found = (study_of(results, cell) for cell in cells if (cell.corpus, cell.size) == (corpus, size))
+        studies = [study for study in found if study is not None]
+        if len(studies) > 1:
+            yield section(corpus, size), [Pair(a=a, b=b) for b, a in combinations(studies, 2)]
+
+
+def section(corpus: str, size: str) -> str:
+    """The heading that rows of a corpus and size stand under, for instance ``PTB, small (200 units)``."""
+    title = CORPORA[corpus].title if corpus in CORPORA else corpus
+    units = f" ({SIZES[size].hidden_size} units)" if size in SIZES else ""
+    return f"{title}, {size}{units}"
+
+
+def variant_label(variant: str) -> str:
+    """As the paper's tables print it."""
+    return VARIANTS[variant].label if variant in VARIANTS else variant
+
+
+def cell_name(cell: Cell) -> str:
+    """Names a cell in files: ``ptb/small/real``."""
+    return "/".join(cell)

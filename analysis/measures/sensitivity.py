@@ -1,0 +1,78 @@
+"""How large the region of tau and gamma is in which a network does as well as its best: the plateau."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.parameters import on_scale
+from analysis.records.studies import CellStudy
+from analysis.stats.contrasts import MARGIN_PPL
+
+PARAMETERS = ("tau", "gamma")
+_NUM_STEPS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plateau:
+    """The trials of a search within a margin of its best, and the area that they stand for."""
+
+    best_ppl: float
+    """Lowest validation perplexity of the search."""
+    num_trials: int
+    """Complete trials, and those that diverged."""
+    num_within: int
+    """Trials within the margin of the best."""
+    share_area: float
+    """Share of the rectangle of log(tau) and gamma that the trials span whose nearest trial is within the margin."""
+    num_random: int
+    """Trials of the random block among them."""
+    num_random_within: int
+    ranges: dict[str, tuple[float, float]]
+    """Parameter -> smallest and largest value among the trials within the margin."""
+    trial_ids: tuple[str, ...]
+    """The trials within the margin."""
+
+    @property
+    def share_random(self) -> float | None:
+        """Share of the random draws within the margin; None without one. No interval: the margin counts from the
+        best value of the very same search."""
+        return self.num_random_within / self.num_random if self.num_random else None
+
+
+def plateau(study: CellStudy, *, margin: float = MARGIN_PPL) -> Plateau | None:
+    """The plateau of a study in tau and gamma; None where it searches neither or fewer than two trials have ended.
+
+    Each point of the rectangle (100 x 100 points, evenly in log(tau) and in gamma) takes the perplexity of the
+    nearest trial. The other parameters are whatever that trial had, so a point outside the plateau need not be bad
+    for its tau and gamma: the area is a lower bound of what is possible with them.
+    """
+    search = study.search
+    diverged = (search["status"] == "failed") & (search["stopped_by"] == "non_finite_loss")
+    ended = search[(search["status"] == "complete") | diverged]
+    ended = ended[ended[list(PARAMETERS)].notna().all(axis=1)]
+    # A diverged trial may have had a good epoch before; it is no configuration to recommend.
+    ppl = ended["best_valid_ppl"].astype(float).where(ended["status"] == "complete").fillna(np.inf).to_numpy()
+    if len(ended) < 2 or not np.isfinite(ppl).any():
+        return None
+    points = np.column_stack([on_scale(name, ended[name]) for name in PARAMETERS])
+    low, span = points.min(axis=0), np.ptp(points, axis=0)
+    if not (span > 0).all():
+        return None
+    points = (points - low) / span
+    within, random = ppl <= ppl.min() + margin, (ended["block"] == "random").to_numpy()
+    steps = (np.arange(_NUM_STEPS) + 0.5) / _NUM_STEPS
+    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 1, 2)
+    nearest = ((grid - points) ** 2).sum(axis=-1).argmin(axis=1)
+    chosen = ended[within]
+    return Plateau(
+        best_ppl=float(ppl.min()),
+        num_trials=len(ended),
+        num_within=int(within.sum()),
+        share_area=float(within[nearest].mean()),
+        num_random=int(random.sum()),
+        num_random_within=int((random & within).sum()),
+        ranges={name: (float(chosen[name].min()), float(chosen[name].max())) for name in PARAMETERS},
+        trial_ids=tuple(chosen["trial_id"]),
+    )

@@ -1,0 +1,210 @@
+"""What the records say about one cell (corpus x size x variant): the estimates behind the tables.
+
+The tuned configuration is chosen by validation perplexity alone. The test split enters only as a value to report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from analysis.records.studies import CellStudy, cell_order, cells_with_records, comparable, second_session_of, study_of
+from analysis.stats.intervals import MeanPerplexity, mean_perplexity
+from trainables.recipes import SIZES
+
+__all__ = [
+    "NOT_CONFIRMED",
+    "PAPER_ORIGIN",
+    "CellStudy",
+    "Estimate",
+    "cell_order",
+    "cells_with_records",
+    "comparable",
+    "confirmed_trials",
+    "ppl_by_seed",
+    "recipe_estimate",
+    "second_session_of",
+    "shortfall",
+    "study_of",
+    "trial_ids",
+    "tuned_estimate",
+    "tuned_origin",
+]
+
+NOT_CONFIRMED = "search value, not confirmed"
+PAPER_ORIGIN = "paper"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """How good one configuration is, and how sure that is."""
+
+    origin: str
+    """``paper``, or the search trial whose configuration it is."""
+    confirmed: bool
+    """Whether it rests on fresh seeds (the confirm block) or on a single trial of the search."""
+    valid: MeanPerplexity | None
+    test: MeanPerplexity | None
+    trial_ids: tuple[str, ...]
+    """The trials behind ``valid``."""
+    test_trial_ids: tuple[str, ...] = ()
+    """The trials behind ``test``."""
+    missing: tuple[str, ...] = ()
+    """What the estimate lacks, a phrase each."""
+
+
+def recipe_estimate(study: CellStudy) -> Estimate | None:
+    """The cell under the paper's recipe: its confirm trials, else the search's default trial, else None."""
+    if (confirmed := _confirmed(study, PAPER_ORIGIN)) is not None:
+        return confirmed
+    return _search_value(study, study.search[study.search["block"] == "default"])
+
+
+def tuned_estimate(study: CellStudy) -> Estimate | None:
+    """The cell when tuned: of the complete search trials that were confirmed, the one of lowest validation perplexity.
+
+    The default trial's configuration is the paper's recipe, so the recipe's confirm trials are its own. Where nothing
+    is confirmed, the lowest validation perplexity of the search; None if there is none.
+    """
+    search, origin = _complete_search(study), tuned_origin(study)
+    if origin is None or (found := _confirmed(study, origin)) is None:
+        return _search_value(study, study.search if search.empty else search)
+    extra = []
+    if origin != PAPER_ORIGIN and search["trial_id"].iloc[0] != origin:
+        extra.append(f"the best of the search, {search['trial_id'].iloc[0]}, is not confirmed")
+    if search.loc[search["trial_id"] == origin, "block"].eq("default").any() or origin == PAPER_ORIGIN:
+        extra.append("the paper's recipe won the search")
+    return replace(found, missing=(*found.missing, *extra))
+
+
+def tuned_origin(study: CellStudy) -> str | None:
+    """The confirmed origin that stands for the tuned cell: ``paper`` if the recipe won the search, None if there is
+    none."""
+    if "tuned_origin" not in study.memo:
+        study.memo["tuned_origin"] = _tuned_origin(study)
+    return study.memo["tuned_origin"]
+
+
+def _tuned_origin(study: CellStudy) -> str | None:
+    origins = set(study.confirm.loc[study.confirm["status"] == "complete", "origin"])
+    search = _complete_search(study)
+    for position, (trial_id, block) in enumerate(zip(search["trial_id"], search["block"], strict=True)):
+        origin = trial_id if trial_id in origins or block != "default" else PAPER_ORIGIN
+        if origin not in origins or (position and origin == PAPER_ORIGIN):
+            continue  # the recipe stands for the tuned cell only if it won the search itself
+        if ppl_by_seed(study, origin, "valid"):
+            return origin
+    return None
+
+
+def confirmed_trials(study: CellStudy, origin: str) -> pd.DataFrame:
+    """The complete confirm trials of one origin, by trial id."""
+    if ("confirmed", origin) not in study.memo:
+        own = study.confirm[(study.confirm["origin"] == origin) & (study.confirm["status"] == "complete")]
+        study.memo["confirmed", origin] = own.sort_values("trial_id")
+    return study.memo["confirmed", origin]
+
+
+def ppl_by_seed(study: CellStudy, origin: str, split: str) -> dict[int, float]:
+    """Seed -> perplexity of the complete confirm trials of one origin, where there is a finite one.
+
+    Args:
+        study: the study.
+        origin: ``paper``, or the search trial whose configuration was confirmed.
+        split: ``valid`` (the single-stream value, else the best epoch's) or ``test``.
+
+    Raises:
+        ValueError: if ``split`` is another.
+    """
+    if ("ppl", origin, split) not in study.memo:
+        study.memo["ppl", origin, split] = _ppl_by_seed(study, origin, split)
+    return dict(study.memo["ppl", origin, split])
+
+
+def _ppl_by_seed(study: CellStudy, origin: str, split: str) -> dict[int, float]:
+    done = confirmed_trials(study, origin)
+    ppls = _ppl(done, split)
+    return {int(seed): float(ppl) for seed, ppl in zip(done["seed"], ppls, strict=True) if np.isfinite(ppl)}
+
+
+def trial_ids(study: CellStudy, origin: str, seeds: Collection[int]) -> str:
+    """The ids of the complete confirm trials of one origin with these seeds, separated by spaces."""
+    done = confirmed_trials(study, origin)
+    return " ".join(str(i) for i, seed in zip(done["trial_id"], done["seed"], strict=True) if seed in seeds)
+
+
+def _ppl(done: pd.DataFrame, split: str) -> pd.Series:
+    if split == "test":
+        return done["test_ppl"].astype(float)
+    if split != "valid":
+        raise ValueError(f"split must be valid or test, got {split!r}")
+    return done["single_stream_valid_ppl"].astype(float).fillna(done["best_valid_ppl"].astype(float))
+
+
+def _complete_search(study: CellStudy) -> pd.DataFrame:
+    """Complete trials of the search, the lowest validation perplexity first."""
+    return _by_validation(study.search[study.search["status"] == "complete"])
+
+
+def shortfall(study: CellStudy, trials: pd.DataFrame) -> list[str]:
+    """Says so if the trials are shorter than the recipe's full length."""
+    full = SIZES[study.cell.size].max_epochs if study.cell.size in SIZES else None
+    length = trials["max_epochs"].max()
+    return [f"trials of {length:.0f} epochs, the full length is {full}"] if full is not None and length < full else []
+
+
+def _by_validation(search: pd.DataFrame) -> pd.DataFrame:
+    usable = search[(search["status"] != "failed") & np.isfinite(search["best_valid_ppl"].astype(float))]
+    return usable.sort_values(["best_valid_ppl", "trial_id"], kind="stable")
+
+
+def _search_value(study: CellStudy, trials: pd.DataFrame) -> Estimate | None:
+    usable = _by_validation(trials)
+    if usable.empty:
+        return None
+    best = usable.iloc[0]
+    missing = [NOT_CONFIRMED, *shortfall(study, usable.iloc[:1])]
+    if best["status"] == "interrupted":
+        missing.append(f"{best['trial_id']} stands at {best['num_epochs']:.0f} of {best['max_epochs']:.0f} epochs")
+    elif best["status"] == "pruned":
+        missing.append(f"{best['trial_id']} was pruned after {best['num_epochs']:.0f} epochs")
+    return Estimate(
+        origin=best["trial_id"],
+        confirmed=False,
+        valid=mean_perplexity([best["best_valid_ppl"]]),
+        test=None,
+        trial_ids=(best["trial_id"],),
+        missing=tuple(missing),
+    )
+
+
+def _confirmed(study: CellStudy, origin: str) -> Estimate | None:
+    """The estimate from the complete confirm trials of one origin; None without any."""
+    own = study.confirm[study.confirm["origin"] == origin].sort_values("trial_id")
+    done = own[own["status"] == "complete"]
+    valid_ppl, test_ppl = (ppl[np.isfinite(ppl)] for ppl in (_ppl(done, "valid"), _ppl(done, "test")))
+    if valid_ppl.empty:
+        return None
+    planned = max(study.num_seeds or 0, len(own))
+    missing = []
+    if len(done) < planned:
+        counts = own["status"].value_counts()
+        named = (("failed", "failed"), ("interrupted", "unfinished"), ("pruned", "pruned"))
+        rest = [f"{counts[status]} {word}" for status, word in named if status in counts]
+        missing.append(f"{len(done)} of {planned} seeds" + (f" ({', '.join(rest)})" if rest else ""))
+    if len(valid_ppl) == 1:
+        missing.append("no interval from one seed")
+    if len(test_ppl) < len(valid_ppl):
+        missing.append(f"test read for {len(test_ppl)} of {len(valid_ppl)} seeds")
+    return Estimate(
+        origin=origin,
+        confirmed=True,
+        valid=mean_perplexity(list(valid_ppl)),
+        test=mean_perplexity(list(test_ppl)),
+        trial_ids=tuple(done.loc[valid_ppl.index, "trial_id"]),
+        test_trial_ids=tuple(done.loc[test_ppl.index, "trial_id"]),
+        missing=(*missing, *shortfall(study, done)),
+    )

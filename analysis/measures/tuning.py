@@ -1,0 +1,105 @@
+"""What tuning brings, what a comparison owes to unequal tuning, and how far a search's best value flatters.
+
+All of it rests on the confirm block: fresh seeds of the paper's recipe and of the best configuration. The intervals
+cover the spread between seeds alone. Each variant was searched once: another search might find another configuration,
+and no interval here knows of that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from analysis.measures.settings import PAPER_ORIGIN, CellStudy, confirmed_trials, ppl_by_seed, tuned_origin
+from analysis.stats.contrasts import Contrast, contrast, sign_flip_p, t_interval
+from analysis.stats.intervals import LogRatio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift(LogRatio):
+    """A mean over seeds on the scale of ln(perplexity)."""
+
+    p_value: float | None
+    """Of the two-sided sign-flip test that the mean is zero; None where it is not asked for, or below two seeds."""
+    reason: str | None
+    """Why there is no interval."""
+    seeds: tuple[int, ...]
+
+
+def tuning_gain(study: CellStudy, split: str) -> Contrast | None:
+    """The tuned configuration minus the paper's recipe, paired over seeds; negative where tuning helps.
+
+    None where nothing tuned is confirmed, no seed is shared, or the recipe itself won the search: then the two are
+    the same trials.
+    """
+    origin = tuned_origin(study)
+    if origin in (None, PAPER_ORIGIN):
+        return None
+    return contrast(ppl_by_seed(study, str(origin), split), ppl_by_seed(study, PAPER_ORIGIN, split))
+
+
+def tuning_debt(
+    a_recipe: Mapping[int, float],
+    b_recipe: Mapping[int, float],
+    a_tuned: Mapping[int, float],
+    b_tuned: Mapping[int, float],
+) -> Shift | None:
+    """(a - b) under the paper's recipe minus (a - b) when both are tuned, on ln(perplexity), paired over seeds.
+
+    Negative where the recipe makes a look better against b than equal tuning does: that much of a's lead is owed to
+    tuning. None without a seed that all four have.
+
+    Args:
+        a_recipe: seed -> perplexity, and so are the others.
+        b_recipe: of b under the recipe.
+        a_tuned: of a when tuned.
+        b_tuned: of b when tuned.
+
+    Raises:
+        ValueError: if a perplexity is not a finite positive number.
+    """
+    seeds = sorted(set(a_recipe) & set(b_recipe) & set(a_tuned) & set(b_tuned))
+    if not seeds:
+        return None
+    log = [{seed: _log(one[seed]) for seed in seeds} for one in (a_recipe, b_recipe, a_tuned, b_tuned)]
+    values = [log[0][seed] - log[1][seed] - (log[2][seed] - log[3][seed]) for seed in seeds]
+    mean, _, low, high, reason = t_interval(values)
+    p_value = sign_flip_p(values) if len(values) > 1 else None
+    return Shift(mean=mean, low=low, high=high, p_value=p_value, reason=reason, seeds=tuple(seeds))
+
+
+def winners_curse(study: CellStudy) -> Shift | None:
+    """The tuned configuration on fresh seeds minus its own value in the search; positive where the search flattered.
+
+    Both are the best epoch's validation perplexity: the search has no single-stream value. The search value is the
+    one that was selected and has no spread of its own here, so the interval is that of the fresh seeds' mean. None
+    where nothing tuned is confirmed.
+    """
+    origin = tuned_origin(study)
+    if origin is None or (value := search_value(study, origin)) is None:
+        return None
+    done = confirmed_trials(study, origin)
+    fresh = {
+        int(seed): float(ppl)
+        for seed, ppl in zip(done["seed"], done["best_valid_ppl"].astype(float), strict=True)
+        if math.isfinite(ppl)
+    }
+    if not fresh:
+        return None
+    mean, _, low, high, reason = t_interval([_log(fresh[seed]) - _log(value[1]) for seed in sorted(fresh)])
+    return Shift(mean=mean, low=low, high=high, p_value=None, reason=reason, seeds=tuple(sorted(fresh)))
+
+
+def search_value(study: CellStudy, origin: str) -> tuple[str, float] | None:
+    """The search trial behind a confirmed origin and its best validation perplexity; ``paper`` is the default trial."""
+    search = study.search[study.search["status"] == "complete"]
+    is_own = search["block"] == "default" if origin == PAPER_ORIGIN else search["trial_id"] == origin
+    own = search[is_own & search["best_valid_ppl"].notna()]
+    return None if own.empty else (str(own["trial_id"].iloc[0]), float(own["best_valid_ppl"].iloc[0]))
+
+
+def _log(ppl: float) -> float:
+    if not (math.isfinite(ppl) and ppl > 0):
+        raise ValueError(f"a perplexity must be a finite positive number, got {ppl!r}")
+    return math.log(ppl)

@@ -1,0 +1,103 @@
+"""The health checks as the page, the CSV and the terminal show them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from analysis.health import PROBLEM, WARNING, Check
+from analysis.page.citations import Cited, Trail
+from analysis.tables.table import Column, Row, Source, Table, plain
+
+HEALTH = "health"
+"""Name of the table of checks."""
+_SHORT = 3
+"""Studies that are named on a finding's own line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckView:
+    """One finding."""
+
+    message: str
+    cited: tuple[Cited, ...]
+    """Its trials, where it is certain of which study they are."""
+    trial_ids: tuple[str, ...]
+    """Its trials, where it is not."""
+    studies: tuple[tuple[str, str], ...]
+    """(name, anchor)."""
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials it names."""
+        return len(self.trial_ids) + sum(len(cited.trials) for cited in self.cited)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether what it names does not go on its line."""
+        return len(self.studies) > _SHORT or bool(self.num_trials)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckGroup:
+    """All that one check has found at one level."""
+
+    name: str
+    level: str
+    checks: tuple[CheckView, ...]
+
+
+def check_groups(checks: Iterable[Check], trail: Trail) -> tuple[CheckGroup, ...]:
+    """Views of the checks, in their order; trials of those that concern a single study are cited."""
+    groups: dict[tuple[str, str], list[CheckView]] = {}
+    for check in checks:
+        view = CheckView(
+            message=check.message.removeprefix(f"{', '.join(check.studies)}: "),  # they are named beside it
+            cited=trail.cite(_sources(check)),
+            trial_ids=() if _sources(check) else check.trial_ids,
+            studies=tuple((study, trail.anchor(study)) for study in check.studies),
+        )
+        groups.setdefault((check.level, check.name), []).append(view)
+    return tuple(CheckGroup(name=name, level=level, checks=tuple(own)) for (level, name), own in groups.items())
+
+
+def _sources(check: Check) -> tuple[Source, ...]:
+    if len(check.studies) != 1 or not check.trial_ids:
+        return ()
+    return (Source(check.name, "message", check.studies[0], " ".join(check.trial_ids)),)
+
+
+def health_table(checks: Sequence[Check]) -> Table:
+    """The checks as a table, for Markdown, CSV and the terminal."""
+    columns = (
+        Column(title="Level", text=plain("level"), left=True),
+        Column(title="Check", text=plain("check"), left=True),
+        Column(title="Found", text=plain("message"), left=True),
+    )
+    rows = tuple(
+        Row(
+            name=check.name,
+            data={
+                "level": check.level, "check": check.name, "message": check.message,
+                "studies": " ".join(check.studies), "trial_ids": " ".join(check.trial_ids),
+            },
+        )
+        for check in checks
+    )  # fmt: skip
+    return Table(
+        name=HEALTH,
+        title="Health checks",
+        caption="A problem makes numbers wrong or comparisons unfair; a warning is what a reader must know.",
+        rows=rows,
+        columns=columns,
+        narrow=columns,
+        sources=tuple(source for check in checks for source in _sources(check)),
+    )
+
+
+def summary(checks: Iterable[Check]) -> str:
+    """How many problems and warnings there are."""
+    levels = Counter(check.level for check in checks)
+    counts = [f"{levels[level]} {level}{'s' if levels[level] != 1 else ''}" for level in (PROBLEM, WARNING)]
+    return f"Health: {', '.join(counts)}"

@@ -1,0 +1,331 @@
+"""``python -m study.benchmark.driver``: what a study costs its driver, with trials that take no time to train.
+
+Everything but the training is the real thing: driver, searcher, scheduler, callbacks, ledger, records, Optuna's study,
+Ray Tune. ``--without-tune`` leaves Tune out and calls searcher, scheduler and callbacks as Tune would, so that long
+studies can be measured without hundreds of thousands of messages between processes. ``--latency`` makes each write and
+each deletion in the storage wait, as an object store does.
+
+The times are the driver's own, in milliseconds per epoch report (``ask`` per trial), waiting for trials left out:
+by the clock, and after the stroke on a CPU. ``all CPU`` counts Ray's and the writers' threads too. Each line is a
+stretch of the study, so that what grows with the number of trials shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import ray
+from ray import tune
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+from rich.console import Console
+
+from study.benchmark.stopwatch import Stopwatch
+from study.driver import driver
+from study.driver.driver import RunOptions, run_studies
+from study.driver.progress import Progress
+from study.driver.run_log import RunLog
+from study.records import records
+from study.records.journal import Journal
+from study.records.records import Cell, Records
+from study.search.ledger import Ledger
+from study.search.optuna_study import OptunaStudy
+from study.search.searcher import StudyCallback, StudyScheduler, StudySearcher
+from study.search.setting_search import CellSearch, Rungs
+from study.spec.spec import StudySpec
+from trainables.config import TrialConfig
+from trainables.data.corpora import load_corpus
+from trainables.recipes import SIZES, VARIANTS
+from trainables.storage import checkpoint
+from trainables.storage.storage import delete, write_bytes
+from trainables.trial.trial_run import TrialJob
+
+WAITING, TUNE = "waiting", "tune"
+PARTS: dict[str, list[tuple[Any, str]]] = {
+    WAITING: [(ray, "wait")],
+    "records": [(Records, "write"), (Records, "write_behind"), (Records, "do_behind")],
+    "ask": [(OptunaStudy, "propose")],
+    "optuna": [(OptunaStudy, "report"), (OptunaStudy, "tell")],
+    "asha": [(Rungs, "report")],
+    "ledger": [
+        (StudySearcher, "suggest"),
+        (StudyScheduler, "on_trial_result"),
+        (StudyScheduler, "choose_trial_to_run"),
+        (StudyCallback, "on_trial_result"),
+        (StudyCallback, "on_trial_complete"),
+    ],
+    "view": [(Progress, "on_step_end"), (RunLog, "on_step_end")],
+}
+"""Which calls are counted as which part of the driver's work; all others are Tune's."""
+
+
+class InstantTrainable(tune.Trainable):
+    """Reports what a trial would, at once and without checkpoints, when all processes are there.
+
+    Earlier, each trial would take over the process of one that has just ended, and its own would have been started for
+    nothing: with trials that end sooner than a process starts, nothing but starts would be measured.
+    """
+
+    def setup(self, config: dict[str, Any], *, folder: str, num_processes: int) -> None:
+        """Takes a ``TrialJob`` as a dict, and where the processes meet."""
+        Path(folder, str(os.getpid())).touch()
+        self._folder, self._num_processes = Path(folder), num_processes
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes over another trial in the same process."""
+        self._rows = instant_rows(TrialJob(**new_config))
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch that took no time."""
+        while self._num_processes > len(list(self._folder.iterdir())):
+            time.sleep(0.1)
+        self._num_processes = 0
+        return next(self._rows)
+
+
+def instant_rows(job: TrialJob) -> Iterator[dict[str, Any]]:
+    """The reports of a trial: a learning curve that depends on its parameters alone."""
+    config = TrialConfig.from_dict(job.trial)
+    num_params = config.num_params
+    distance = abs(math.log(config.lr)) + 4 * abs(config.drop_prob - 0.4) + abs(math.log(config.init_range / 0.05)) / 4
+    best = math.inf
+    for epoch in range(1, config.max_epochs + 1):
+        valid_ppl = 80.0 * (1 + 0.1 * distance) * (1 + 3 / epoch) + 0.01 * epoch
+        best = min(best, valid_ppl)
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "train_loss": math.log(valid_ppl) - 0.2,
+            "train_total_loss": math.log(valid_ppl),
+            "valid_ppl": valid_ppl,
+            "best_valid_ppl": best,
+            "lr": config.lr,
+            "grad_norm": 1.0,
+            "tokens_per_s": 1e4,
+            "epoch_s": 60.0,
+            "peak_memory_bytes": 10**9,
+            "num_params": num_params,
+            "done": epoch == config.max_epochs,
+        }
+        if row["done"] and job.evaluate_test:
+            row |= {"single_stream_valid_ppl": valid_ppl, "test_ppl": valid_ppl}
+        yield row
+
+
+class Meter:
+    """Prints what the driver has cost since the line before, at the given numbers of trials and at the end."""
+
+    _NAMES = ("trials", "reports", "RSS MB", "wall s", "waited s", "busy/report", "all CPU")
+
+    def __init__(self, searcher: StudySearcher, stopwatch: Stopwatch, at: Sequence[int]) -> None:
+        self._searcher, self._stopwatch, self._at = searcher, stopwatch, list(at)
+        self._parts = [TUNE, *(part for part in PARTS if part not in (WAITING, "ask"))]
+        print("".join(f"{name:>12}" for name in (*self._NAMES, *self._parts, "ask/trial")))
+        self._last = self._now()
+
+    def __call__(self) -> None:
+        """Prints a line if the next number of trials is reached."""
+        if self._at and len(self._searcher.by_tune_id) >= self._at[0]:
+            self.line()
+            while self._at and len(self._searcher.by_tune_id) >= self._at[0]:
+                self._at.pop(0)
+
+    def line(self) -> None:
+        """Prints a line."""
+        now, last = self._now(), self._last
+        self._last = now
+        reports = max(1, now["reports"] - last["reports"])
+        trials = max(1, now["trials"] - last["trials"])
+        spent = {part: s - last["parts"].get(part, 0.0) for part, s in now["parts"].items()}
+        waited = spent.pop(WAITING, np.zeros(2))
+        values = [f"{now['trials']}", f"{now['reports']}", f"{now['rss'] / 1e6:.0f}"]
+        values += [f"{now['s'] - last['s']:.1f}", f"{waited[0]:.1f}"]
+        values += [_pair(sum(spent.values()) / reports), f"{1e3 * (now['cpu'] - last['cpu']) / reports:.2f}"]
+        values += [_pair(spent.get(part, np.zeros(2)) / reports) for part in self._parts]
+        values.append(_pair(spent.get("ask", np.zeros(2)) / trials))
+        # Not sys.stdout, which belongs to the progress view while that is shown.
+        print("".join(f"{value:>12}" for value in values), flush=True, file=sys.__stdout__)
+
+    def _now(self) -> dict[str, Any]:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return {
+            "trials": len(self._searcher.by_tune_id),
+            "reports": sum(t.num_epochs for cell in self._searcher.cells for t in cell.ledger.trials.values()),
+            "rss": pages * os.sysconf("SC_PAGE_SIZE"),
+            "s": time.perf_counter(),
+            "cpu": time.process_time(),
+            "parts": self._stopwatch.read(),
+        }
+
+
+def _pair(seconds: np.ndarray) -> str:
+    return "/".join(f"{1e3 * s:.2f}" for s in seconds)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of ``python -m study.benchmark.driver``."""
+    parser = argparse.ArgumentParser(prog="python -m study.benchmark.driver", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--size", default="tiny", choices=list(SIZES), help="default: %(default)s")
+    parser.add_argument("--variants", type=int, default=1, choices=range(1, len(VARIANTS) + 1), help="studies at once")
+    parser.add_argument("--num-samples", type=int, default=500, metavar="N", help="of each study")
+    parser.add_argument("--max-epochs", type=int, default=6, metavar="E", help="of each trial (default: %(default)s)")
+    parser.add_argument("--max-concurrent", type=int, default=4, metavar="N", help="trials at a time")
+    parser.add_argument("--latency", type=float, default=0.0, metavar="MS", help="of each write to the storage")
+    parser.add_argument("--without-tune", action="store_true", help="call searcher and callbacks as Tune would")
+    parser.add_argument("--storage", metavar="DIR", help="a folder or an s3:// URI; default: a folder that goes away")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures and prints. Returns the exit status."""
+    arguments = build_parser().parse_args(argv)
+    specs = [
+        StudySpec(
+            cell=Cell("toy", arguments.size, variant),
+            num_samples=arguments.num_samples,
+            max_epochs=arguments.max_epochs,
+        )
+        for variant in list(VARIANTS)[-arguments.variants :]
+    ]
+    with contextlib.ExitStack() as stack:
+        storage = arguments.storage or stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(slow_storage(arguments.latency / 1e3))
+        stopwatch = stack.enter_context(Stopwatch(PARTS, rest=TUNE))
+        measure = measure_alone if arguments.without_tune else measure_with_tune
+        measure(specs, storage, arguments.max_concurrent, stopwatch)
+        measure_resume(specs, storage)
+    return 0
+
+
+def measure_with_tune(specs: Sequence[StudySpec], storage: str, max_concurrent: int, stopwatch: Stopwatch) -> None:
+    """Runs the studies as ``study.run`` does."""
+    meters: list[Meter] = []
+
+    class MeasuredProgress(Progress):
+        """The progress view, which is shown from first to last: a good place to look from."""
+
+        def __init__(self, searcher: StudySearcher, console: Console) -> None:
+            super().__init__(searcher, console)
+            meters.append(Meter(searcher, stopwatch, marks(specs)))
+
+        def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            super().on_step_end(iteration, trials, **info)
+            meters[0]()
+
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            mock.patch.object(
+                driver,
+                "make_trainable",
+                return_value=tune.with_resources(
+                    tune.with_parameters(InstantTrainable, folder=folder, num_processes=max_concurrent),
+                    {"cpu": 1e-2},
+                ),
+            ),
+            mock.patch.object(driver, "Progress", MeasuredProgress),
+        ):
+            run_studies(
+                specs,
+                load_corpus("toy"),
+                RunOptions(storage=storage, max_concurrent=max_concurrent),
+                Console(file=open(os.devnull, "w"), force_terminal=True),  # noqa: SIM115
+            )
+        meters[0].line()
+    finally:
+        ray.shutdown()
+
+
+def measure_alone(specs: Sequence[StudySpec], storage: str, max_concurrent: int, stopwatch: Stopwatch) -> None:
+    """Runs the studies without Tune: an epoch of each live trial in turn."""
+    with contextlib.ExitStack() as stack:
+        journals = [stack.enter_context(contextlib.closing(Journal(spec.name, storage))) for spec in specs]
+        cells = [CellSearch(Ledger(spec, storage), journal.path) for spec, journal in zip(specs, journals, strict=True)]
+        _run_alone(cells, max_concurrent, stopwatch)
+
+
+def _run_alone(cells: Sequence[CellSearch], max_concurrent: int, stopwatch: Stopwatch) -> None:
+    searcher = StudySearcher(cells, max_concurrent=max_concurrent)
+    scheduler, callback = StudyScheduler(searcher), StudyCallback(searcher)
+    meter = Meter(searcher, stopwatch, marks([cell.spec for cell in cells]))
+    live: list[tuple[SimpleNamespace, Iterator[dict[str, Any]]]] = []
+    asked = 0
+    console = Console(file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
+    with Progress(searcher, console) as progress:
+        while True:
+            while isinstance(job := searcher.suggest(f"{asked:08d}"), dict):
+                live.append((SimpleNamespace(trial_id=f"{asked:08d}", last_result=None), instant_rows(TrialJob(**job))))
+                asked += 1
+            if job == Searcher.FINISHED:
+                break
+            trial, rows = live.pop(0)
+            row = trial.last_result = next(rows)
+            stop = not row["done"] and scheduler.on_trial_result(None, trial, row) == TrialScheduler.STOP  # type: ignore[arg-type]
+            callback.on_trial_result(0, [], trial, row)  # type: ignore[arg-type]
+            if row["done"] or stop:
+                callback.on_trial_complete(0, [], trial)  # type: ignore[arg-type]
+            else:
+                live.append((trial, rows))
+            progress.on_step_end(0, [])
+            meter()
+    for cell in cells:
+        cell.ledger.records.flush()
+    meter.line()
+
+
+def measure_resume(specs: Sequence[StudySpec], storage: str) -> None:
+    """Opens the studies again, as the next driver would."""
+    for what in ("with its journal", "without it"):
+        started, cpu = time.perf_counter(), time.process_time()
+        for spec in specs:
+            with contextlib.closing(Journal(spec.name, storage)) as journal:
+                if what == "without it":
+                    journal.path.unlink(missing_ok=True)
+                CellSearch(Ledger(spec, storage), journal.path)
+        print(f"opened again {what}: {time.perf_counter() - started:.1f} s, CPU {time.process_time() - cpu:.1f} s")
+
+
+def marks(specs: Sequence[StudySpec]) -> list[int]:
+    """The numbers of trials at which to print."""
+    total = sum(sum(spec.num_trials.values()) for spec in specs)
+    return [n for n in (100, 500, 1000, 1500, *range(2000, total, 1000)) if n < total]
+
+
+@contextlib.contextmanager
+def slow_storage(seconds: float) -> Iterator[None]:
+    """Lets each write and each deletion take so much longer."""
+
+    def slowly(work: Any) -> Any:
+        def slow(*arguments: Any) -> None:
+            time.sleep(seconds)
+            work(*arguments)
+
+        return slow
+
+    if not seconds:
+        yield
+        return
+    with (
+        mock.patch.object(records, "write_bytes", slowly(write_bytes)),
+        mock.patch.object(records, "delete", slowly(delete)),
+        mock.patch.object(checkpoint, "delete", slowly(delete)),
+    ):
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""From a plan to finished studies: loads each corpus, runs the driver, says where the results are and what is next."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from study.cli.options import Batch
+from study.driver.driver import RunOptions, run_studies
+from study.driver.ray_session import StudyError, sigterm_like_ctrl_c
+from study.figure1.grid import GridOptions, SubspaceGrid, run_grid
+from study.records.records import default_storage
+from study.search.ledger import SEARCH_BLOCKS, Ledger
+from study.spec.spec import StudySpec
+from trainables.data.corpora import CorpusError, load_corpus
+from trainables.storage.storage import StorageError
+
+EXIT_STATUS = {"finished": 0, "time_budget": 0, "refused": 1, "interrupted": 130}
+"""Outcome of a command -> its exit status; 130 is what shells report for Ctrl-C."""
+
+
+def launch(batches: Sequence[Batch], arguments: argparse.Namespace, *, storage: str, console: Console) -> str:
+    """Runs the studies of each batch side by side, and the batches one after another.
+
+    Returns:
+        The outcome, a key of ``EXIT_STATUS``. A batch that is not finished is the last one.
+    """
+    with sigterm_like_ctrl_c():
+        try:
+            return _launch(batches, arguments, storage, console)
+        except KeyboardInterrupt:  # between two of them, or while the last one is summed up
+            return "interrupted"
+
+
+def _launch(batches: Sequence[Batch], arguments: argparse.Namespace, storage: str, console: Console) -> str:
+    started = time.monotonic()
+    for batch in batches:
+        left = None if arguments.time_budget is None else arguments.time_budget - (time.monotonic() - started)
+        if left is not None and left <= 0:
+            return "time_budget"
+        options = RunOptions(
+            storage=storage,
+            cpus_per_trial=arguments.cpus_per_trial,
+            gpus_per_trial=batch.gpus_per_trial,
+            pack=batch.pack,
+            max_concurrent=arguments.max_concurrent,
+            time_budget_s=left,
+            address=arguments.address,
+        )
+        outcome = _drive(partial(_run_studies, batch.specs, options), options.address, console)
+        if outcome == "refused":
+            return outcome
+        _print_summary(batch.specs, storage, console)
+        if outcome != "finished":
+            return outcome
+    return "finished"
+
+
+def launch_grid(grid: SubspaceGrid, options: GridOptions, console: Console) -> str:
+    """Runs Figure 1's grid. Returns the outcome, a key of ``EXIT_STATUS``."""
+    with sigterm_like_ctrl_c():
+        return _drive(partial(run_grid, grid, options), options.address, console)
+
+
+def print_next(outcome: str, arguments: argparse.Namespace, *, storage: str, module: str, console: Console) -> None:
+    """Says where the records are and which command is next: the report, or the same one again.
+
+    Args:
+        outcome: of ``launch``.
+        arguments: of the command line.
+        storage: where the records are.
+        module: that was run, with the arguments of this process.
+        console: to print to.
+    """
+    if outcome == "refused":  # the error says what to do
+        return
+    if outcome == "finished":
+        where = "" if arguments.storage == default_storage() else f" --results {shlex.quote(arguments.storage)}"
+        console.print(f"\nrecords: {storage}\nnext:    python -m analysis.report{where}", markup=False, soft_wrap=True)
+        return
+    reason = "the time budget is used up" if outcome == "time_budget" else "interrupted"
+    console.print(
+        f"\n{reason}; nothing is lost: every finished epoch is on record, and the same command goes on\n"
+        f"records: {storage}\nnext:    {shlex.join(['python', '-m', module, *sys.argv[1:]])}",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _run_studies(specs: Sequence[StudySpec], options: RunOptions, console: Console) -> str:
+    return run_studies(specs, load_corpus(specs[0].cell.corpus), options, console)
+
+
+def _drive(driver: Callable[[Console], str], address: str | None, console: Console) -> str:
+    """Runs a driver, and turns what ends it early into an outcome."""
+    try:
+        return _drive_there(driver, address) if (address or "").startswith("ray://") else driver(console)
+    except (CorpusError, StudyError) as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        return "refused"
+    except StorageError as error:
+        console.print(
+            f"error: {error}\nevery epoch on record is safe; once the storage is back, the same command goes on",
+            style="red", markup=False, soft_wrap=True,
+        )  # fmt: skip
+        return "refused"
+    except KeyboardInterrupt:
+        return "interrupted"
+
+
+def _drive_there(driver: Callable[[Console], str], address: str | None) -> str:
+    # A driver at the far end of a client connection dies with it, and cannot share objects with Tune's loop: the
+    # whole driver runs in the cluster instead, and this process only waits for it.
+    try:
+        ray.init(address=address, log_to_driver=True)
+    except ConnectionError as error:
+        raise StudyError(
+            f"no Ray cluster answers at {address!r}: {error}. A cluster that asks for a token, as Ray's do by "
+            "default, does not answer without it either: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        ) from None
+    try:
+        return ray.get(_call_there.remote(driver))
+    finally:
+        ray.shutdown()
+
+
+@ray.remote(num_cpus=0)
+def _call_there(driver: Callable[[Console], str]) -> str:
+    """The driver, on a machine of the cluster."""
+    return driver(Console(highlight=False, force_terminal=False))
+
+
+def _print_summary(specs: Sequence[StudySpec], storage: str, console: Console) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("perplexities", no_wrap=True)
+    # valid: the best of the search; test: the paper's recipe; tuned: the best configuration
+    for name in ("done", "pruned", "failed", "to do", "valid", "test", "tuned", "seeds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for spec in specs:
+        ledger = Ledger(spec, storage)
+        trials = ledger.trials.values()
+        count = {s: sum(t.status == s for t in trials) for s in ("complete", "pruned", "failed", "interrupted")}
+        best = ledger.best_of_search()
+        tuned = "paper" if best is None or best.block == "default" else best.trial_id
+        search = [t.best_valid_ppl for t in ledger.in_block(*SEARCH_BLOCKS) if t.best_valid_ppl is not None]
+        table.add_row(
+            spec.name,
+            *(str(count[s]) for s in ("complete", "pruned", "failed", "interrupted")),
+            f"{min(search):.1f}" if search else "-",
+            *(_mean(_test_ppl(ledger, origin)) for origin in ("paper", tuned)),
+            "+".join(str(len(_test_ppl(ledger, origin))) for origin in dict.fromkeys(("paper", tuned))),
+        )
+    console.print(table)
+
+
+def _test_ppl(ledger: Ledger, origin: str) -> list[float]:
+    return [t.test_ppl for t in ledger.in_block("confirm") if t.origin == origin and t.test_ppl is not None]
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.1f}" if values else "-"

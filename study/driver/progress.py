@@ -1,0 +1,101 @@
+"""One live, readable view of a running study; a line a minute where the output is not a terminal."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from ray import tune
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from study.search.searcher import StudySearcher
+from study.search.setting_search import CellSearch
+
+_LINE_EVERY_S = 60.0
+
+
+class Progress(tune.Callback):
+    """Draws the state of all cells while Tune runs. Use as a context manager around ``fit``."""
+
+    def __init__(self, searcher: StudySearcher, console: Console) -> None:
+        self._searcher, self._console = searcher, console
+        self._started = self._last_line = time.monotonic()
+        self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
+        self._last_draw = 0.0
+        self._epochs_before = {id(cell): cell.ledger.num_epochs for cell in searcher.cells}
+        self._expected_epochs = {id(cell): sum(cell.spec.expected_epochs.values()) for cell in searcher.cells}
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.update(self._table(), refresh=True)
+            self._live.stop()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Redraws at most twice a second."""
+        now = time.monotonic()
+        if self._live and now - self._last_draw >= 0.5:
+            self._last_draw = now
+            self._live.update(self._table(), refresh=True)
+        elif not self._live and now - self._last_line >= _LINE_EVERY_S:
+            self._last_line = now
+            for cell in self._searcher.cells:
+                if cell.num_running:
+                    self._console.print("  ".join(f"{k} {v}" for k, v in self._state(cell).items()), soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+        for cell in self._searcher.cells:
+            state = self._state(cell)
+            if not table.columns:
+                for name in state:
+                    table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=True)
+            table.add_row(*state.values())
+        return table
+
+    def _state(self, cell: CellSearch) -> dict[str, str]:
+        ledger = cell.ledger
+        rates = [trial.rows[-1]["tokens_per_s"] for trial in ledger.running.values() if trial.rows]
+        # One trial set fewer is confirmed if the paper's recipe turns out to be the best.
+        planned = ledger.num_ended if cell.is_finished() else sum(cell.spec.num_trials.values())
+        return {
+            "variant": cell.spec.cell.variant,  # size and corpus are those of the plan above
+            "ended": f"{ledger.num_ended}/{planned}",
+            "running": str(cell.num_running),
+            "pruned": str(ledger.num_of_status("pruned")),
+            "failed": str(ledger.num_of_status("failed")),
+            "epochs": str(ledger.num_epochs),
+            "best valid": "-" if math.isinf(ledger.best_valid_ppl) else f"{ledger.best_valid_ppl:.2f}",
+            "tokens/s": f"{sum(rates):,.0f}" if rates else "-",
+            "left": self._time_left(cell),
+        }
+
+    def _time_left(self, cell: CellSearch) -> str:
+        """From the epochs of this run so far and those that the budget still expects."""
+        if cell.is_finished():
+            return "0"
+        done = cell.ledger.num_epochs
+        fresh = done - self._epochs_before[id(cell)]
+        if not fresh:
+            return "-"
+        left = max(1.0, self._expected_epochs[id(cell)] - done)
+        return duration((time.monotonic() - self._started) / fresh * left)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say them: 40 s, 12 min, 3.5 h, 12 days."""
+    for limit, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (72 * 3600, 3600, "h")):
+        if seconds < limit:
+            value = seconds / unit
+            return f"{value:.1f} {name}" if value < 10 and unit > 60 else f"{value:.0f} {name}"
+    return f"{seconds / 86400:.0f} days"

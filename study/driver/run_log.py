@@ -1,0 +1,83 @@
+"""The ``runs`` table of the studies that a driver runs: provenance, budget, heartbeat and outcome."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+
+from study.search.setting_search import CellSearch
+from study.spec.spaces import space_hash
+from study.spec.spec import REDUCTION_FACTOR
+
+_HEARTBEAT_S = 30.0
+
+
+class RunLog(tune.Callback):
+    """The ``runs`` table: a row per study and start, with a heartbeat."""
+
+    def __init__(self, cells: Sequence[CellSearch], columns: dict[str, Any], started: dt.datetime) -> None:
+        self._cells, self._columns, self._started = list(cells), columns, started
+        self._begun = self._last_beat = time.monotonic()
+        self._numbers = [cell.ledger.records.attempts("runs").get("run", 0) + 1 for cell in cells]
+        self.write("running")
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._begun
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Shows that the driver lives.
+
+        Raises:
+            StorageError: if the storage has refused what was written behind the driver's back.
+        """
+        for cell in self._cells:
+            cell.ledger.records.check()
+        if time.monotonic() - self._last_beat >= _HEARTBEAT_S:
+            self.write("running")
+
+    def write(self, outcome: str, *, ended: bool = False) -> None:
+        """Puts the state of the run on record; its end, after all else."""
+        self._last_beat = time.monotonic()
+        now = dt.datetime.now(dt.UTC)
+        for cell, number in zip(self._cells, self._numbers, strict=True):
+            spec = cell.spec
+            row = self._columns | {
+                "study": cell.ledger.records.study,
+                "run": number,
+                "started_at": self._started,
+                "heartbeat_at": now,
+                "ended_at": now if ended else None,
+                "outcome": outcome,
+                "search_seed": spec.search_seed,
+                "space_hash": space_hash(spec.cell),
+                "num_samples": spec.num_samples,
+                "max_epochs": spec.max_epochs,
+                "num_seeds": spec.num_seeds,
+                "grace_period": spec.grace_period,
+                "reduction_factor": REDUCTION_FACTOR,
+                "hidden_size": spec.paper.hidden_size,
+                "num_params": spec.paper.num_params,
+                "precision": spec.precision,
+            }
+            if ended:
+                cell.ledger.records.flush()
+                cell.ledger.records.write("runs", "run", number, [row])
+            else:
+                cell.ledger.records.write_behind("runs", "run", number, [row])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def close_killed_runs(cell: CellSearch) -> None:
+    """A driver that was killed could not record its end; whoever holds the study now knows that it has ended."""
+    for row in cell.ledger.records.read("runs"):
+        if row["outcome"] == "running":
+            ended = row | {"outcome": "interrupted", "ended_at": row["heartbeat_at"]}
+            cell.ledger.records.write("runs", "run", row["run"], [ended])

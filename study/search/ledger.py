@@ -1,0 +1,312 @@
+"""The ledger of one study: what each of its trials is and how far it has come, kept in the records.
+
+The ledger alone writes the ``trials`` and ``epochs`` tables, and a study that starts again reads its ledger back from
+them. Reports may come twice (Ray restarts a lost trial from its last checkpoint, which reports again): an epoch that
+is on record is never recorded again.
+
+The driver waits for the storage twice in a trial's life: when it starts and when it ends. What happens in between is
+written behind its back, in order: until a trial has ended, its last checkpoint carries the rows of all its epochs, and
+whoever takes over gets those that are not on record from there.
+
+A driver asks for many of the sums below at every step: they are kept, not counted.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from study.records.records import EPOCHS, Records
+from study.spec.spec import StudySpec
+from trainables.config import TrialConfig
+from trainables.recipes import NUMERICS
+
+SEARCH_BLOCKS = ("default", "random", "tpe")
+_NOT_REPORTED = {"study", "trial_id", "attempt", "block"}
+_EPOCH_COLUMNS = [name for name in EPOCHS.names if name not in _NOT_REPORTED]
+_CONFIG_COLUMNS = (
+    "seed", "max_epochs", "drop_prob", "input_dropout", "lr", "lr_decay", "lr_decay_start_epoch", "max_grad_norm",
+    "init_range", "gamma", "tau", "target_gradient", "second_session_epoch", "batch_size", "bptt",
+)  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class TrialState:
+    """One trial of a study, as far as it has come."""
+
+    trial_id: str
+    block: str
+    config: TrialConfig
+    origin: str | None = None
+    """Of a confirm trial: ``paper``, or the search trial whose configuration it repeats."""
+    audit: bool = False
+    optuna_number: int | None = None
+    attempt: int = 0
+    status: str = "interrupted"
+    stopped_by: str | None = None
+    would_stop_epoch: int | None = None
+    """The epoch at which ASHA stopped it or, if it is protected, would have."""
+    error: str | None = None
+    valid_ppl: dict[int, float] = field(default_factory=dict)
+    """Epoch -> validation perplexity, of all epochs on record."""
+    device_s: float = 0.0
+    num_params: int | None = None
+    single_stream_valid_ppl: float | None = None
+    test_ppl: float | None = None
+    started_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    running: bool = False
+    """Whether a live actor is working on it in this run."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """The epochs that this attempt has recorded, as written; gone once the trial has ended."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do for it."""
+        return self.status != "interrupted"
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs on record."""
+        return len(self.valid_ppl)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The first epoch with the best validation perplexity."""
+        return min(self.valid_ppl, key=lambda e: (self.valid_ppl[e], e)) if self.valid_ppl else None
+
+    @property
+    def best_valid_ppl(self) -> float | None:
+        """The best validation perplexity of all epochs."""
+        return min(self.valid_ppl.values()) if self.valid_ppl else None
+
+    def best_valid_ppl_at(self, epoch: int) -> float:
+        """The best validation perplexity up to an epoch; infinite before the first."""
+        return min((ppl for e, ppl in self.valid_ppl.items() if e <= epoch), default=math.inf)
+
+
+class Ledger:
+    """The trials of one study, in memory and on record."""
+
+    def __init__(self, spec: StudySpec, storage: str, *, git_commit: str | None = None) -> None:
+        """Reads back what the storage holds of this study.
+
+        Raises:
+            StorageError: if the storage cannot be read.
+        """
+        self.spec, self.storage = spec, storage
+        self.records = Records(storage, spec.cell, spec.name)
+        self._git_commit = git_commit
+        self.trials: dict[str, TrialState] = {}
+        self.running: dict[str, TrialState] = {}
+        """Trials that a live actor works on in this run, by name."""
+        self.waiting: dict[str, TrialState] = {}
+        """Trials that were interrupted and that nobody works on."""
+        self.num_epochs = 0
+        """Epochs on record, of all trials."""
+        self.best_valid_ppl = math.inf
+        """Of all trials; infinite before the first epoch."""
+        self._blocks: dict[str, list[TrialState]] = {}
+        self._statuses: Counter[str] = Counter()
+        self._best: TrialState | None = None
+        for row in sorted(self.records.read("trials"), key=lambda r: (r["started_at"], r["trial_id"])):
+            self.trials[row["trial_id"]] = self._from_record(row)
+        # The epochs' files may be ahead of the trial's row, whose writer died in between.
+        for name, attempt in self.records.attempts("epochs").items():
+            if name in self.trials:
+                self.trials[name].attempt = max(self.trials[name].attempt, attempt)
+        for row in self.records.read("epochs"):
+            if trial := self.trials.get(row["trial_id"]):
+                trial.valid_ppl[row["epoch"]] = row["valid_ppl"]
+                if not trial.ended:
+                    trial.device_s += row["epoch_s"] or 0.0
+        for trial in self.trials.values():
+            self._count(trial)
+            self.num_epochs += trial.num_epochs
+            self.best_valid_ppl = min(self.best_valid_ppl, trial.best_valid_ppl or math.inf)
+
+    def in_block(self, *blocks: str) -> list[TrialState]:
+        """The trials of the given blocks, in the order in which they were first started."""
+        if len(blocks) == 1:
+            return list(self._blocks.get(blocks[0], ()))
+        return [trial for trial in self.trials.values() if trial.block in blocks]
+
+    def num_in_block(self, *blocks: str) -> int:
+        """How many trials of the given blocks have been started."""
+        return sum(len(self._blocks.get(block, ())) for block in blocks)
+
+    def num_of_status(self, status: str) -> int:
+        """How many trials stand so; those that are running stand as interrupted."""
+        return self._statuses[status]
+
+    @property
+    def num_ended(self) -> int:
+        """Trials for which nothing is left to do."""
+        return len(self.trials) - self._statuses["interrupted"]
+
+    def is_open(self, *blocks: str) -> bool:
+        """Whether a trial of the given blocks has not ended."""
+        return any(t.block in blocks for trials in (self.running, self.waiting) for t in trials.values())
+
+    def start(self, trial: TrialState) -> None:
+        """Puts a new attempt of a trial on record, before any work is done for it.
+
+        Whoever takes over without that record would give the name to another trial, which would find a checkpoint
+        that is not its own.
+        """
+        if trial.trial_id not in self.trials:
+            self.trials[trial.trial_id] = trial
+            self._count(trial)
+        trial.attempt += 1
+        trial.running, trial.rows = True, []
+        trial.started_at = trial.started_at or _now()
+        self.waiting.pop(trial.trial_id)
+        self.running[trial.trial_id] = trial
+        self._write_trial(trial)
+
+    def release(self, trial: TrialState) -> None:
+        """Nobody works on the trial any more; it goes on later."""
+        if not trial.ended and trial.running:
+            trial.running = False
+            self.waiting[trial.trial_id] = self.running.pop(trial.trial_id)
+
+    def record_epoch(self, trial: TrialState, result: Mapping[str, Any]) -> bool:
+        """Records a finished epoch; False if it is on record already, and nothing is done."""
+        for name in ("num_params", "single_stream_valid_ppl", "test_ppl"):
+            if result.get(name) is not None:
+                setattr(trial, name, result[name])
+        epoch = result["epoch"]
+        if epoch in trial.valid_ppl:
+            return False
+        row = {name: result.get(name) for name in _EPOCH_COLUMNS}
+        row |= {"study": self.records.study, "trial_id": trial.trial_id, "attempt": trial.attempt, "block": trial.block}
+        trial.valid_ppl[epoch] = result["valid_ppl"]
+        if scores := result.get("token_scores"):  # before the epoch's row: with that on record they are not given again
+            scored = [self._score_row(trial, split, log_probs) for split, log_probs in scores.items()]
+            self.records.write_behind("token_scores", trial.trial_id, trial.attempt, scored)
+        trial.rows.append(row)
+        self.records.write_behind("epochs", trial.trial_id, trial.attempt, trial.rows)
+        trial.device_s += result.get("epoch_s") or 0.0
+        self.num_epochs += 1
+        self.best_valid_ppl = min(self.best_valid_ppl, result["valid_ppl"])
+        return True
+
+    def note_stop(self, trial: TrialState, epoch: int) -> None:
+        """Puts ASHA's word on record before anything follows from it: it would not be the same the next time.
+
+        What follows is the epoch's row, which is written after it, and the trial's end, which waits for both. Without
+        either on record the epoch is reported again, and ASHA asked again.
+        """
+        if trial.would_stop_epoch is None:
+            trial.would_stop_epoch = epoch
+            self.records.write_behind("trials", trial.trial_id, trial.attempt, [self._row(trial)])
+
+    def end(self, trial: TrialState, status: str, *, stopped_by: str, error: str | None = None) -> None:
+        """Puts the end of a trial on record, after all its epochs; a trial that has ended stays as it is."""
+        if trial.ended:
+            return
+        self._statuses.subtract([trial.status])
+        trial.status, trial.stopped_by, trial.error = status, stopped_by, error
+        self._statuses.update([trial.status])
+        trial.ended_at, trial.running = _now(), False
+        self.running.pop(trial.trial_id, None)
+        self.waiting.pop(trial.trial_id, None)
+        self._consider(trial)
+        self._write_trial(trial)
+        trial.rows = []
+
+    def after_end(self, trial: TrialState, what: str, work: Callable[[], None]) -> None:
+        """Does work on the storage that rests on the trial's end, without waiting for it.
+
+        Raises:
+            StorageError: if the storage has refused something before.
+        """
+        assert trial.ended
+        self.records.do_behind(trial.trial_id, what, work)
+
+    def best_of_search(self) -> TrialState | None:
+        """The search trial that confirmation repeats: the lowest validation perplexity among those trained in full."""
+        return self._best
+
+    def _count(self, trial: TrialState) -> None:
+        self._blocks.setdefault(trial.block, []).append(trial)
+        self._statuses.update([trial.status])
+        if not trial.ended:
+            self.waiting[trial.trial_id] = trial
+        self._consider(trial)
+
+    def _consider(self, trial: TrialState) -> None:
+        if trial.status == "complete" and trial.block in SEARCH_BLOCKS:
+            self._best = min(filter(None, (self._best, trial)), key=lambda t: (t.best_valid_ppl, t.trial_id))
+
+    def _write_trial(self, trial: TrialState) -> None:
+        self.records.write("trials", trial.trial_id, trial.attempt, [self._row(trial)])
+
+    def _row(self, trial: TrialState) -> dict[str, Any]:
+        config = {name: getattr(trial.config, name) for name in _CONFIG_COLUMNS}
+        return config | {
+            "study": self.records.study,
+            "trial_id": trial.trial_id,
+            "attempt": trial.attempt,
+            "block": trial.block,
+            "origin": trial.origin,
+            "audit": trial.audit,
+            "optuna_number": trial.optuna_number,
+            "alpha": trial.config.alpha,
+            "status": trial.status,
+            "stopped_by": trial.stopped_by,
+            "would_stop_epoch": trial.would_stop_epoch,
+            "num_epochs": trial.num_epochs,
+            "best_epoch": trial.best_epoch,
+            "best_valid_ppl": trial.best_valid_ppl,
+            "final_valid_ppl": trial.valid_ppl[max(trial.valid_ppl)] if trial.valid_ppl else None,
+            "single_stream_valid_ppl": trial.single_stream_valid_ppl,
+            "test_ppl": trial.test_ppl,
+            "num_params": trial.num_params or trial.config.num_params,
+            "device_s": trial.device_s,
+            "error": trial.error,
+            "precision": self.spec.precision,
+            "numerics": NUMERICS,
+            "git_commit": self._git_commit,
+            "started_at": trial.started_at,
+            "ended_at": trial.ended_at,
+        }
+
+    def _score_row(self, trial: TrialState, split: str, log_probs: Any) -> dict[str, Any]:
+        return {
+            "study": self.records.study,
+            "trial_id": trial.trial_id,
+            "attempt": trial.attempt,
+            "seed": trial.config.seed,
+            "epoch": trial.best_epoch,
+            "split": split,
+            "num_tokens": len(log_probs),
+            "log_probs": log_probs.tolist(),
+            "recorded_at": _now(),
+        }
+
+    def _from_record(self, row: Mapping[str, Any]) -> TrialState:
+        cell = self.spec.cell
+        config = {name: row[name] for name in _CONFIG_COLUMNS}
+        config |= {"variant": cell.variant, "size": cell.size, "corpus": cell.corpus}
+        return TrialState(
+            config=TrialConfig.from_dict(config),
+            # Of an interrupted trial the row is as old as its start: its seconds are added up from its epochs.
+            device_s=row["device_s"] if row["status"] != "interrupted" else 0.0,
+            **{
+                name: row[name]
+                for name in (
+                    "trial_id", "block", "origin", "audit", "optuna_number", "attempt", "status", "stopped_by",
+                    "would_stop_epoch", "error", "num_params", "single_stream_valid_ppl", "test_ppl", "started_at",
+                    "ended_at",
+                )
+            },
+        )  # fmt: skip
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

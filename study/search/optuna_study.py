@@ -1,0 +1,171 @@
+"""One cell's Optuna study: proposes, hears every epoch, and is brought in line with the records when it is opened.
+
+Ray's ``OptunaSearch`` is not used: it tells Optuna that trials stopped by ASHA are complete, leaves trials with a NaN
+running for ever, never reports a stopped trial's last epoch, and takes the last epoch for the objective. Here a
+stopped trial is PRUNED, a failed one FAIL, the objective is the best validation perplexity so far, and telling twice
+does nothing.
+
+The journal is an append-only file that optuna-dashboard opens: ``<storage>/optuna/<study>.journal``. Only the driver
+touches it. It can be lost: the Parquet tables are the record, and the study is rebuilt from them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from study.records.journal import open_journal
+from study.search.ledger import SEARCH_BLOCKS, Ledger
+from study.search.ledger import TrialState as Trial
+from study.spec.spaces import paper_params, search_space
+
+_FINAL = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+class OptunaStudy:
+    """Proposes the search trials of one cell."""
+
+    def __init__(self, ledger: Ledger, journal: Path) -> None:
+        """Opens the cell's study and reconciles it with the ledger: nothing is left RUNNING but what will go on."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._ledger, self._spec = ledger, ledger.spec
+        self._space = search_space(ledger.spec.cell)
+        # The name is explicit: without it every study of a journal would be the same one.
+        self._study = optuna.create_study(
+            study_name=ledger.spec.name, storage=open_journal(journal), direction="minimize", load_if_exists=True
+        )
+        self._open: dict[str, optuna.Trial] = {}
+        self._seen: dict[int, tuple[float, ...]] = {}
+        self._reported: dict[str, set[int]] = {}
+        """Epochs that Optuna knows of, of the open trials."""
+        self._reconcile()
+
+    def propose(self, block: str, trial_id: str) -> tuple[dict[str, Any], int]:
+        """The parameters of a new search trial, and Optuna's number for it."""
+        # A sampler of its own for each trial: a study that starts again goes on where it was instead of drawing the
+        # same points anew, and a random trial's point depends on its name alone.
+        self._study.sampler = self._sampler(block, self._spec.trial_seed(trial_id))
+        trial = self._study.ask(self._space)
+        trial.set_user_attr("trial_id", trial_id)
+        trial.set_user_attr("block", block)
+        self._open[trial_id], self._reported[trial_id] = trial, set()
+        return {name: trial.params[name] for name in self._space}, trial.number
+
+    def report(self, trial_id: str, epoch: int, best_valid_ppl: float) -> None:
+        """Reports an epoch: the best validation perplexity so far. An epoch seen before is ignored."""
+        trial = self._open.get(trial_id)
+        if trial is not None and epoch not in self._reported[trial_id]:
+            trial.report(best_valid_ppl, epoch)
+            self._reported[trial_id].add(epoch)
+
+    def tell(self, trial: Trial) -> None:
+        """Ends a trial as the ledger ended it. One that has been told is left as it is."""
+        if (asked := self._open.pop(trial.trial_id, None)) is None:
+            return
+        del self._reported[trial.trial_id]
+        value = trial.best_valid_ppl if trial.status == "complete" else None
+        self._study.tell(asked.number, value, state=_FINAL[trial.status], skip_if_finished=True)
+
+    def _sampler(self, block: str, seed: int) -> BaseSampler:
+        if block == "random":
+            return RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if block == "default":
+                # Not enqueue_trial: a queued point that nobody came to ask for would be handed to another block.
+                return PartialFixedSampler(paper_params(self._spec.cell), RandomSampler(seed=seed))
+            # The random block is TPE's start-up. constant_liar keeps concurrent trials apart.
+            return _FixedSpaceTPE(
+                self._space,
+                self._seen,
+                n_startup_trials=min(10, 1 + self._spec.num_random),
+                multivariate=True,
+                constant_liar=True,
+                seed=seed,
+            )
+
+    def _reconcile(self) -> None:
+        known: set[str | None] = set()
+        for frozen in self._study.get_trials(deepcopy=False):
+            trial_id = frozen.user_attrs.get("trial_id")
+            trial = self._ledger.trials.get(trial_id) if trial_id else None
+            if frozen.state.is_finished():
+                known.add(trial_id)
+            elif trial is None:
+                # Asked for, and the driver died before it was on record: nobody will ever work on it. It gives its
+                # name back, which the next trial of the block will take.
+                optuna.Trial(self._study, frozen._trial_id).set_user_attr("trial_id", "")
+                self._study.tell(frozen.number, state=TrialState.FAIL)
+            else:
+                known.add(trial_id)
+                self._adopt(frozen, trial)
+        for trial in self._ledger.in_block(*SEARCH_BLOCKS):
+            if trial.trial_id not in known:
+                self._rebuild(trial)
+
+    def _adopt(self, frozen: FrozenTrial, trial: Trial) -> None:
+        """Goes on with a trial that the driver before has left open."""
+        self._open[trial.trial_id] = optuna.Trial(self._study, frozen._trial_id)
+        self._reported[trial.trial_id] = set(frozen.intermediate_values)
+        for epoch in sorted(set(trial.valid_ppl) - set(frozen.intermediate_values)):
+            self.report(trial.trial_id, epoch, trial.best_valid_ppl_at(epoch))
+        if trial.ended:
+            self.tell(trial)
+
+    def _rebuild(self, trial: Trial) -> None:
+        """Puts a trial that is on record into a journal that does not know it."""
+        params = self._spec.params(trial.config)
+        attributes = {"trial_id": trial.trial_id, "block": trial.block}
+        self._study.add_trial(
+            create_trial(
+                state=_FINAL.get(trial.status, TrialState.RUNNING),
+                value=trial.best_valid_ppl if trial.status == "complete" else None,
+                params=params,
+                distributions=self._space,
+                user_attrs=attributes,
+                intermediate_values={e: trial.best_valid_ppl_at(e) for e in sorted(trial.valid_ppl)},
+            )
+        )
+        frozen = self._study.get_trials(deepcopy=False)[-1]
+        trial.optuna_number = frozen.number
+        if not trial.ended:
+            self._open[trial.trial_id] = optuna.Trial(self._study, frozen._trial_id)
+            self._reported[trial.trial_id] = set(frozen.intermediate_values)
+
+
+class _FixedSpaceTPE(TPESampler):
+    """TPE in a third of the time: the same draws, without looking at all trials' parameters anew for each.
+
+    Args:
+        space: of all the study's trials; ``TPESampler`` compares theirs to find out.
+        seen: trial's number -> its point as the estimators take it; what is missing is filled in.
+        **settings: of ``TPESampler``.
+    """
+
+    def __init__(self, space: dict[str, BaseDistribution], seen: dict[int, tuple[float, ...]], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._fixed_space = {name: space[name] for name in sorted(space) if not space[name].single()}
+        self._seen = seen
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The parameters that are drawn together: all of them."""
+        return dict(self._fixed_space)
+
+    def _get_internal_repr(
+        self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
+    ) -> dict[str, np.ndarray]:
+        # Not part of Optuna's interface: should it go by another name one day, this is not called, and only time lost.
+        for trial in trials:
+            if trial.number not in self._seen and search_space.keys() <= trial.params.keys():
+                params = trial.params
+                self._seen[trial.number] = tuple(d.to_internal_repr(params[name]) for name, d in search_space.items())
+        points = [self._seen[trial.number] for trial in trials if trial.number in self._seen]
+        columns = zip(*points, strict=True) if points else [()] * len(search_space)
+        return {name: np.asarray(column) for name, column in zip(search_space, columns, strict=True)}

@@ -1,0 +1,149 @@
+"""What Ray Tune asks for trials, tells about results, and asks whether to stop: a searcher, a scheduler, a callback.
+
+The three look at one ``CellSearch`` per cell. The searcher hands out trials in the order of the blocks. The scheduler
+asks Ray's ASHA, which decides for the tpe block alone; for protected trials (the paper's recipe, the random block,
+the audit arm) what it would have done is recorded. The callback hears every result, the last one of a stopped trial
+included, which Tune does not pass to searchers, and keeps ledger and Optuna up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from study.search.ledger import TrialState
+from study.search.setting_search import CellSearch
+from study.search.trial_error import trial_error
+from trainables.storage.storage import StorageError
+
+_MOST_ERRORS = 3  # in a row, without an epoch between them
+_MOST_LOSSES = 10  # spot machines come and go, but a trial that kills its process every time must end
+
+
+class StudySearcher(Searcher):
+    """Hands Tune the trials of all cells, at most ``max_concurrent`` at a time.
+
+    The cell with the fewest trials is served first, so that a half-finished run of the four variants compares like
+    with like; one that waits for its search to end lets the next go ahead, so that no machine stands idle.
+    """
+
+    def __init__(self, cells: Sequence[CellSearch], *, max_concurrent: int) -> None:
+        super().__init__(metric="best_valid_ppl", mode="min")
+        self.cells, self.max_concurrent = list(cells), max_concurrent
+        self.by_tune_id: dict[str, tuple[CellSearch, TrialState]] = {}
+        self.order: dict[str, int] = {}
+        """Tune's name of a trial -> how many were handed out before."""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next trial's job; None if nothing can start now, FINISHED if nothing is left."""
+        if sum(cell.num_running for cell in self.cells) >= self.max_concurrent:
+            return None
+        for cell in sorted(self.cells, key=lambda cell: cell.num_served):
+            if trial := cell.next_trial():
+                self.by_tune_id[trial_id] = (cell, trial)
+                self.order[trial_id] = len(self.order)
+                return cell.job(trial).to_dict()
+        return Searcher.FINISHED if all(cell.is_finished() for cell in self.cells) else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the callback has heard it, with the last result and the reason."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the records are the study's state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the records are the study's state."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing to save: the records are the study's state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its parts for a restore of its own, which this study never uses
+
+
+class StudyScheduler(TrialScheduler):
+    """Asks the trial's cell whether to stop."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        """Stops the trial if its cell says so."""
+        cell, state = self._searcher.by_tune_id[trial.trial_id]
+        if "valid_ppl" not in result or not cell.decide(state, result["epoch"], result["valid_ppl"]):
+            return TrialScheduler.CONTINUE
+        return TrialScheduler.STOP
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        """The first trial that waits for resources."""
+        # Not of all trials: most have ended, and Tune asks at every step.
+        pending = [t for t in tune_controller.get_live_trials() if t.status == TuneTrial.PENDING]
+        return min(pending, key=lambda trial: self._searcher.order[trial.trial_id], default=None)
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Nothing to do."""
+
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Nothing to do."""
+
+    def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
+        """Nothing to do."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Nothing to do."""
+
+    def debug_string(self) -> str:
+        """A line for Tune's own output."""
+        return "ASHA by cell and epoch"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StudyCallback(tune.Callback):
+    """Keeps ledger and Optuna up to date with every result."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+        self._tries: dict[str, tuple[int, int]] = {}
+        """Trial -> epochs when it was last lost, and how often with no epoch more."""
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Records the epoch; the last one of a stopped trial too."""
+        cell, state = self._searcher.by_tune_id[trial.trial_id]
+        if "valid_ppl" in result:
+            cell.record(state, result)
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Ends the trial."""
+        cell, state = self._searcher.by_tune_id[trial.trial_id]
+        cell.end(state, failure=(trial.last_result or {}).get("failure"))
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Hands a lost trial out again; ends one as failed that comes to nothing again and again.
+
+        Raises:
+            StorageError: if the storage stays away from the trial: that is no fault of the trial's.
+        """
+        cell, state = self._searcher.by_tune_id[trial.trial_id]
+        error = trial_error(trial)
+        if error.storage:
+            raise StorageError(error.text)
+        before, tries = self._tries.get(state.trial_id, (-1, 0))
+        tries = tries + 1 if before == state.num_epochs else 1
+        self._tries[state.trial_id] = (state.num_epochs, tries)
+        if tries >= (_MOST_LOSSES if error.lost else _MOST_ERRORS):
+            cell.end(state, error=error.text)
+        else:  # from its last checkpoint, by the next actor that is free
+            cell.end(state)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,185 @@
+"""The trials of one study: which comes next in its blocks, when ASHA stops one, and what becomes of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+from study.search.ledger import SEARCH_BLOCKS, Ledger, TrialState
+from study.search.optuna_study import OptunaStudy
+from study.spec.spec import REDUCTION_FACTOR, StudySpec
+from trainables.storage.checkpoint import CheckpointFolder
+from trainables.trial.trial_run import TrialJob
+
+
+class CellSearch:
+    """The trials of one study: which comes next, what becomes of each."""
+
+    def __init__(self, ledger: Ledger, journal: Path) -> None:
+        self.ledger, self.spec = ledger, ledger.spec
+        self.optuna = OptunaStudy(ledger, journal)
+        self._rungs = Rungs(self.spec)
+        for trial in ledger.in_block(*SEARCH_BLOCKS):
+            self._rungs.restore(trial)
+            if not trial.ended and _is_stopped(trial):  # the driver died before it could say so
+                self.end(trial)
+
+    @property
+    def num_running(self) -> int:
+        """Trials that an actor works on, or waits for one."""
+        return len(self.ledger.running)
+
+    @property
+    def num_served(self) -> int:
+        """Trials that have ended or that an actor works on; one that was interrupted is still to be served."""
+        return self.ledger.num_ended + self.num_running
+
+    def next_trial(self) -> TrialState | None:
+        """Starts the next trial; None if there is none to start now."""
+        trial = next(iter(self.ledger.waiting.values()), None)
+        trial = trial or self._next_of_search() or next(self._missing_confirms(), None)
+        if trial is not None:
+            self.ledger.start(trial)
+        return trial
+
+    def is_finished(self) -> bool:
+        """Whether every trial of the budget has ended."""
+        if self.ledger.running or self.ledger.waiting or any(self._num_missing(block) for block in SEARCH_BLOCKS):
+            return False
+        return next(self._missing_confirms(), None) is None
+
+    def _num_missing(self, block: str) -> int:
+        return max(0, self.spec.num_trials[block] - self.ledger.num_in_block(block))
+
+    def _next_of_search(self) -> TrialState | None:
+        for block in SEARCH_BLOCKS:
+            if self._num_missing(block):
+                index = self.ledger.num_in_block(*SEARCH_BLOCKS)
+                trial_id = f"{block}-{index:04d}"
+                params, number = self.optuna.propose(block, trial_id)
+                config = self.spec.config(params, seed=self.spec.trial_seed(trial_id))
+                audit = block == "tpe" and self.spec.is_audit(self.ledger.num_in_block("tpe"))
+                return TrialState(trial_id=trial_id, block=block, config=config, audit=audit, optuna_number=number)
+        return None
+
+    def _missing_confirms(self) -> Iterator[TrialState]:
+        """Confirm trials still to start; those of the best configuration once the search has ended."""
+        origins = {"paper": self.spec.paper}
+        best = None if self.ledger.is_open(*SEARCH_BLOCKS) else self.ledger.best_of_search()
+        if best is not None and best.block != "default":  # the paper's recipe is confirmed already
+            origins[best.trial_id] = best.config
+        for origin, config in origins.items():
+            for seed in self.spec.confirm_seeds:
+                trial_id = f"confirm-{origin}-s{seed}"
+                if trial_id not in self.ledger.trials:
+                    fresh = dataclasses.replace(config, seed=seed)
+                    yield TrialState(trial_id=trial_id, block="confirm", origin=origin, config=fresh)
+
+    def job(self, trial: TrialState) -> TrialJob:
+        """What the trial's actor must know."""
+        return TrialJob(
+            trial=trial.config.to_dict(),
+            study=self.ledger.records.study,
+            trial_id=trial.trial_id,
+            storage=self.ledger.storage,
+            recorded_epochs=trial.num_epochs,
+            precision=self.spec.precision,
+            keep_best=trial.block == "confirm",
+            evaluate_test=trial.block == "confirm",
+        )
+
+    def decide(self, trial: TrialState, epoch: int, valid_ppl: float) -> bool:
+        """Whether ASHA stops the trial after this epoch. What it would do to a protected trial is recorded."""
+        if trial.block == "confirm":
+            return False
+        if trial.would_stop_epoch is None:
+            best = min(valid_ppl, trial.best_valid_ppl_at(epoch))
+            if self._rungs.report(trial, epoch, best):
+                self.ledger.note_stop(trial, epoch)
+        return _may_be_stopped(trial) and trial.would_stop_epoch is not None and epoch >= trial.would_stop_epoch
+
+    def record(self, trial: TrialState, result: dict[str, Any]) -> bool:
+        """Takes an epoch's result; False if it was known."""
+        if not self.ledger.record_epoch(trial, result):
+            return False
+        self.optuna.report(trial.trial_id, result["epoch"], trial.best_valid_ppl_at(result["epoch"]))
+        return True
+
+    def end(self, trial: TrialState, *, failure: str | None = None, error: str | None = None) -> None:
+        """Ends a trial: failed, stopped by ASHA, or complete."""
+        if failure is not None:
+            self.ledger.end(trial, "failed", stopped_by="non_finite_loss", error=failure)
+        elif error is not None:
+            self.ledger.end(trial, "failed", stopped_by="error", error=error)
+        elif trial.num_epochs >= self.spec.max_epochs:
+            self.ledger.end(trial, "complete", stopped_by="max_epochs")
+        elif _is_stopped(trial):
+            self.ledger.end(trial, "pruned", stopped_by="asha")
+        else:  # Tune stopped it for a reason of its own, such as the time budget: it goes on in the next run
+            self.ledger.release(trial)
+            return
+        self.optuna.tell(trial)
+        # Not before the trial's epochs and its end are on record: until then the checkpoint has the only copy of some.
+        self.ledger.after_end(trial, "delete checkpoint", lambda: self._delete_checkpoint(trial))
+
+    def _delete_checkpoint(self, trial: TrialState) -> None:
+        CheckpointFolder(self.ledger.storage, self.ledger.records.study, trial.trial_id).delete("last")
+
+
+def _may_be_stopped(trial: TrialState) -> bool:
+    return trial.block == "tpe" and not trial.audit
+
+
+def _is_stopped(trial: TrialState) -> bool:
+    return _may_be_stopped(trial) and trial.would_stop_epoch in trial.valid_ppl
+
+
+class Rungs:
+    """Ray's ASHA for one cell, fed by the study's own trial names and epochs.
+
+    Tune would forget the rungs when it starts anew, so they are filled again from the records. A trial leaves them at
+    the epoch at which ASHA stopped it, or would have.
+    """
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._asha = ASHAScheduler(
+            time_attr="epoch",
+            metric="best_valid_ppl",
+            mode="min",
+            max_t=spec.max_epochs,
+            grace_period=spec.grace_period,
+            reduction_factor=REDUCTION_FACTOR,
+        )
+        self._max_epochs = spec.max_epochs
+        self._trials: dict[str, Any] = {}
+        self._left: set[str] = set()
+
+    def report(self, trial: TrialState, epoch: int, best_valid_ppl: float) -> bool:
+        """Whether ASHA would stop the trial now. Its last epoch is nothing to decide about."""
+        if trial.trial_id in self._left or epoch >= self._max_epochs:
+            return False
+        stop = self._enter(trial, epoch, best_valid_ppl)
+        if stop:
+            self._left.add(trial.trial_id)
+        return stop
+
+    def restore(self, trial: TrialState) -> None:
+        """Enters the epochs that a trial has on record. Decisions taken then are not taken again."""
+        last = trial.would_stop_epoch or self._max_epochs - 1
+        for epoch in sorted(trial.valid_ppl):
+            if epoch <= last:
+                self._enter(trial, epoch, trial.best_valid_ppl_at(epoch))
+        if trial.ended or trial.would_stop_epoch:
+            self._left.add(trial.trial_id)
+
+    def _enter(self, trial: TrialState, epoch: int, best_valid_ppl: float) -> bool:
+        if trial.trial_id not in self._trials:
+            self._trials[trial.trial_id] = SimpleNamespace(trial_id=trial.trial_id)
+            self._asha.on_trial_add(None, self._trials[trial.trial_id])
+        result = {"epoch": epoch, "best_valid_ppl": best_valid_ppl}
+        return self._asha.on_trial_result(None, self._trials[trial.trial_id], result) == TrialScheduler.STOP

@@ -1,0 +1,44 @@
+"""Why Ray Tune gave a trial up: its own error, the loss of its process or machine, or the storage's absence."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
+from ray.tune.experiment import Trial as TuneTrial
+
+from trainables.storage.storage import StorageError
+
+_IN_SETUP = "its creation task"  # Ray's words for an error in the trainable's own set-up, which kills its actor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialError:
+    """The reason in a line, and whose fault it is."""
+
+    text: str
+    lost: bool = False
+    """Whether the trial's process or machine went away."""
+    storage: bool = False
+    """Whether the storage stayed away for longer than anyone waits."""
+
+
+def trial_error(trial: TuneTrial) -> TrialError:
+    """Reads what Tune has put down about a trial's error."""
+    error: object = None
+    # Tune's own readers look at a place to which the files go only later.
+    with contextlib.suppress(OSError, TypeError, pickle.UnpicklingError, AttributeError, EOFError):
+        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())  # written by this process
+    if error is None:
+        with contextlib.suppress(OSError, TypeError):
+            error = Path(trial.error_file).read_text("utf-8", "replace")
+    lines = str(error or "").strip().splitlines() or ["unknown error"]
+    in_setup = any(_IN_SETUP in line for line in lines)
+    if isinstance(error, StorageError) or in_setup and f"{StorageError.__name__}: " in lines[-1]:
+        return TrialError(text=lines[-1].partition(f"{StorageError.__name__}: ")[2] or lines[-1], storage=True)
+    if isinstance(error, (RayActorError, NodeDiedError, ObjectLostError, WorkerCrashedError)) and not in_setup:
+        return TrialError(text=lines[0], lost=True)
+    return TrialError(text=lines[-1])

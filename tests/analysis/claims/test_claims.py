@@ -1,0 +1,121 @@
+"""The claims page as a whole: twelve tests that say everything before the data, whatever the records hold."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from analysis.claims import CLAIMS, NOT_ENOUGH, SUPPORTED, Verdict, judge
+from analysis.claims.perplexity import LARGE
+from analysis.records.load import Results, load_results
+from study.records.records import Cell
+from tests.support import memory
+from tests.support.synthetic import write_run, write_trial
+from trainables.recipes import VARIANTS
+
+COLUMNS = ["comparison", "measure", "num", "unit", "effect", "low", "high", "p", "p_holm", "decision", "note"]
+
+
+def commands(verdict: Verdict) -> list[str]:
+    """The commands that a verdict names."""
+    return re.findall(r"`(.+?)`", verdict.missing)
+
+
+@pytest.fixture(scope="module")
+def nothing() -> list[Verdict]:
+    """The verdicts on empty records."""
+    return judge(memory.results())
+
+
+def test_twelve_claims_in_order(nothing: list[Verdict]) -> None:
+    assert [v.number for v in nothing] == list(range(1, 13)) == [claim.number for claim in CLAIMS]
+    for verdict in nothing:
+        assert verdict.verdict == NOT_ENOUGH
+        assert verdict.effect == "nothing to compare yet"
+        assert list(verdict.details.columns) == COLUMNS
+        assert verdict.sources == ()
+        assert verdict.claim
+        assert verdict.where
+
+
+def test_each_test_says_when_it_supports_and_when_it_contradicts(nothing: list[Verdict]) -> None:
+    for verdict in nothing:
+        for word in ("supported", "contradicted", "not enough evidence"):
+            assert word in verdict.test.lower(), verdict.number
+        assert "  " not in verdict.test
+        assert "\n" not in verdict.test
+        numbers = {"four comparisons": 4, "ten comparisons": 10, "15 comparisons": 15, "one comparison": 1}
+        told = [count for words, count in numbers.items() if words in verdict.test]
+        named = (verdict.details["decision"] != "aside").sum()
+        assert not told or told == [named], verdict.number
+
+
+def test_every_claim_says_what_to_run(nothing: list[Verdict], example: Results) -> None:
+    parser = pytest.importorskip("study.reproduce").build_parser()
+    for verdict in (*nothing, *judge(example)):
+        if verdict.verdict == NOT_ENOUGH:
+            assert commands(verdict), verdict.missing
+        for command in commands(verdict):
+            words = shlex.split(command)
+            assert words[:3] == ["python", "-m", "study.reproduce"]
+            parser.parse_args(words[3:])
+
+
+def test_half_finished_studies_of_all_kinds_pass_through(example: Results) -> None:
+    found = judge(example)
+    assert [v.number for v in found] == list(range(1, 13))
+    trials = {(row.study, row.trial_id) for row in example.trials.itertuples()}
+    for verdict in found:
+        for source in verdict.sources:
+            assert {(source.study, trial_id) for trial_id in source.trial_ids.split()} <= trials
+            assert source.row.startswith(f"claim {verdict.number}: ")
+            assert source.row.split(": ", 1)[1] in set(verdict.details["comparison"])
+        assert "nan" not in (verdict.effect + verdict.missing).lower()
+        assert "\n" not in verdict.effect + verdict.missing
+        values = [x for column in ("effect", "low", "high", "p") for x in verdict.details[column] if x is not None]
+        assert all(math.isfinite(x) for x in values)
+
+
+def test_from_the_files_of_a_study(tmp_path: Path) -> None:
+    for variant, level in (("al", 71.2), ("re", 69.0)):
+        cell = LARGE.cell(variant)
+        write_run(str(tmp_path), cell, memory.name_of(cell))
+        for seed in range(101, 107):
+            ppl = level * (1 + 0.0001 * seed)
+            write_trial(
+                str(tmp_path), cell, memory.name_of(cell), f"confirm-paper-s{seed}", [ppl * 1.05], origin="paper",
+                seed=seed, test_ppl=ppl * (1 + 1e-5 * seed * (variant == "re")),
+            )  # fmt: skip
+    found = {v.number: v for v in judge(load_results([str(tmp_path)]))}
+    assert found[4].verdict == SUPPORTED
+    assert found[1].verdict == found[8].verdict == NOT_ENOUGH
+
+
+def test_records_of_names_that_the_registries_lack() -> None:
+    rows = [
+        row | {"corpus": "brown", "size": "huge", "study": f"s-{variant}"}
+        for variant in VARIANTS
+        for row in memory.confirm(Cell("ptb", "small", variant), memory.by_seed(80.0, key=variant))
+    ]
+    found = judge(memory.results(rows))
+    assert {v.verdict for v in found} == {NOT_ENOUGH}
+    assert "VD-LSTM+AL / VD-LSTM, brown huge" in set(found[0].details["comparison"])
+
+
+def test_only_some_claims(nothing: list[Verdict]) -> None:
+    found = judge(memory.results(), only=[3, 12])
+    assert [v.number for v in found] == [3, 12]
+    assert found[0].test == nothing[2].test
+
+
+def test_a_second_session_stands_for_no_cell_of_table_1() -> None:
+    rows = []
+    for variant in VARIANTS:
+        cell = Cell("ptb", "large", variant)
+        rows += memory.confirm(cell, memory.by_seed(70.0), max_epochs=300, second_session_epoch=151)
+    found = judge(memory.results(rows), only=[4])[0]
+    assert "not run: PTB large" in found.missing

@@ -1,0 +1,217 @@
+"""Claims about final perplexities: records that support each, contradict it, and lack what it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from analysis import paper
+from analysis.claims import CONTRADICTED, NOT_ENOUGH, SUPPORTED, Verdict, judge
+from analysis.claims.perplexity import HALVES, LARGE, SMALL, TABLE_1
+from study.records.records import Cell
+from tests.support import memory
+from trainables.recipes import VARIANTS
+
+Levels = dict[Cell, float]
+CLAIMS = (1, 2, 3, 4, 5, 8)
+
+
+def paper_levels() -> Levels:
+    """The paper's test perplexities of Tables 1 and 2."""
+    cells = [place.cell(variant) for place in (*TABLE_1, *HALVES) for variant in VARIANTS]
+    numbers = {cell: paper.perplexity(*cell, "test_ppl") for cell in cells}
+    return {cell: number.value for cell, number in numbers.items() if number is not None}
+
+
+def verdicts(
+    levels: Mapping[Cell, float], *only: int, num_seeds: int = 6, spread: float = 0.0003, **columns: Any
+) -> dict[int, Verdict]:
+    """The verdicts of these claims on records of the paper's recipe alone."""
+    trials = [
+        row
+        for cell, level in levels.items()
+        for row in memory.confirm(cell, memory.by_seed(level, num_seeds, spread=spread, key=str(cell)), **columns)
+    ]
+    found = memory.results(trials, [memory.run(cell) for cell in levels])
+    return {v.number: v for v in judge(found, only=only)}
+
+
+@pytest.fixture(scope="module")
+def papers() -> dict[int, Verdict]:
+    """The verdicts on the paper's own numbers with hardly any spread."""
+    return verdicts(paper_levels(), *CLAIMS)
+
+
+@pytest.mark.parametrize("number", CLAIMS)
+def test_the_papers_own_numbers_support_its_claims(papers: dict[int, Verdict], number: int) -> None:
+    verdict = papers[number]
+    assert verdict.verdict == SUPPORTED, verdict.effect
+    assert verdict.missing == ""
+    named = verdict.details[verdict.details["decision"] != "aside"]
+    assert set(named["decision"]) == {"shown"}
+
+
+def test_the_effect_and_the_sources_are_those_of_the_trials(papers: dict[int, Verdict]) -> None:
+    row = papers[4].details.iloc[0]
+    assert row["comparison"] == "VD-LSTM+RE / VD-LSTM+AL, PTB large"
+    assert row["effect"] == pytest.approx(69.0 / 71.2, rel=1e-3)
+    assert row["low"] < row["effect"] < row["high"]
+    assert (row["num"], row["p"], row["p_holm"]) == (6, 2 / 2**6, 2 / 2**6)
+    assert "VD-LSTM+RE / VD-LSTM+AL, PTB large = 0.969 (0.96" in papers[4].effect
+    ids = " ".join(f"confirm-paper-s{seed}" for seed in range(101, 107))
+    sources = {(s.row, s.column, s.study, s.trial_ids) for s in papers[4].sources}
+    assert ("claim 4: VD-LSTM+RE / VD-LSTM+AL, PTB large", "effect", "re-large-ptb-0a1b2c3d", ids) in sources
+    assert ("claim 4: VD-LSTM+RE / VD-LSTM+AL, PTB large", "effect", "al-large-ptb-0a1b2c3d", ids) in sources
+
+
+def changed(**levels: float) -> Levels:
+    """The paper's levels with some replaced: ``real_small_ptb=90.0``."""
+    found = paper_levels()
+    for name, level in levels.items():
+        variant, size, corpus = name.split("_")
+        found[Cell(corpus, size, variant)] = level
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "levels", "note"),
+    [
+        (1, {"al_medium_wikitext2": 99.0}, "the other way"),
+        (1, {"al_medium_wikitext2": 95.31}, "equal within 1.0 perplexity"),
+        (2, {"re_large_ptb": 66.0}, "the other way"),
+        (3, {"al_large_ptb": 66.0}, "the other way"),
+        (3, {"al_large_ptb": 72.6 * 82.9 / 87.3}, "equal within 1.0 perplexity"),
+        (4, {"re_large_ptb": 74.0}, "the other way"),
+        (4, {"re_large_ptb": 71.2}, "equal within 1.0 perplexity"),
+        (5, {"al_small_wikitext2": 98.0}, "the other way"),
+        (5, {"al_small_ptb": 88.0}, "the other way"),
+        (8, {"re_large_ptb": 72.0}, "the other way"),
+        (8, {"real_large_ptb": 72.6}, "equal within 1.0 perplexity"),
+    ],
+)
+def test_records_that_contradict(number: int, levels: dict[str, float], note: str) -> None:
+    verdict = verdicts(changed(**levels), number, num_seeds=10)[number]
+    assert verdict.verdict == CONTRADICTED, verdict.effect
+    assert verdict.missing == ""
+    against = verdict.details[verdict.details["decision"] == "against"]
+    assert len(against)
+    assert set(against["note"]) == {note}
+    assert str(against["comparison"].iloc[0]) in verdict.effect
+
+
+def test_equality_with_the_second_best_does_not_contradict_that_real_is_best() -> None:
+    verdict = verdicts(changed(real_small_ptb=82.9), 2, num_seeds=10)[2]
+    assert verdict.verdict == NOT_ENOUGH
+    assert "VD-LSTM+REAL / VD-LSTM+AL, PTB small: about" in verdict.missing
+
+
+def test_one_place_short_of_the_whole_claim() -> None:
+    levels = {cell: level for cell, level in paper_levels().items() if cell.size != "large"}
+    found = verdicts(levels, *CLAIMS)
+    for number in (1, 2, 3, 4, 8):
+        assert found[number].verdict == NOT_ENOUGH
+        assert "not run: PTB large" in found[number].missing
+        assert "`python -m study.reproduce table1 --size large --corpus ptb`" in found[number].missing
+    assert found[1].effect.startswith("12 of 15 comparisons shown; ")
+    assert found[5].verdict == SUPPORTED
+
+
+def test_shortened_trials_are_shown_and_not_judged() -> None:
+    found = verdicts(paper_levels(), *CLAIMS, max_epochs=6)
+    for number in CLAIMS:
+        assert found[number].verdict == NOT_ENOUGH
+        assert "trials of 6 epochs, the full length is" in found[number].missing
+        assert "not judged: VD-LSTM" in found[number].effect or "not judged: (AL" in found[number].effect
+        named = found[number].details.query("decision != 'aside'")
+        assert set(named["decision"]) == {"open"}
+        assert named["effect"].notna().all()
+        assert named["p_holm"].isna().all()
+
+
+def test_too_few_seeds_say_how_many_it_takes() -> None:
+    found = verdicts(paper_levels(), 4, num_seeds=4)
+    assert found[4].verdict == NOT_ENOUGH
+    assert "VD-LSTM+RE / VD-LSTM+AL, PTB large: about 6 seeds in all, 4 so far" in found[4].missing
+    assert "`python -m study.reproduce table1 --size large --corpus ptb --seeds 6`" in found[4].missing
+    one = verdicts(paper_levels(), 4, num_seeds=1)[4]
+    assert "at least 6 seeds in all, 1 so far" in one.missing
+    assert "one seed says nothing" in one.details["note"].iloc[0]
+
+
+def test_a_contradiction_must_hold_after_holms_adjustment_over_all_comparisons_run_or_not() -> None:
+    levels = {cell: ppl for cell, ppl in changed(al_small_ptb=95.0).items() if cell[:2] == SMALL}
+    found = verdicts(levels, 1)[1]
+    row = found.details.set_index("comparison").loc["VD-LSTM+AL / VD-LSTM, PTB small"]
+    assert row["p"] == 2 / 2**6
+    assert row["p_holm"] == pytest.approx(15 * 2 / 2**6)
+    assert row["decision"] == "open"
+    assert found.verdict == NOT_ENOUGH
+    assert verdicts(levels, 1, num_seeds=10)[1].verdict == CONTRADICTED
+
+
+@pytest.mark.parametrize(
+    ("what", "run_columns", "trial_columns"),
+    [
+        ("precision", {}, {"precision": "tf32"}),
+        ("epochs", {}, {"max_epochs": 160}),
+        ("corpus", {"corpus_sha256": "another"}, {}),
+    ],
+)
+def test_what_was_not_made_alike_is_not_compared(
+    what: str, run_columns: dict[str, Any], trial_columns: dict[str, Any]
+) -> None:
+    trials, runs = [], []
+    for variant, level in (("al", 71.2), ("re", 69.0)):
+        cell = LARGE.cell(variant)
+        more = trial_columns if variant == "re" else {}
+        trials += memory.confirm(cell, memory.by_seed(level), **more)
+        runs.append(memory.run(cell, **(run_columns if variant == "re" else {})))
+    found = {v.number: v for v in judge(memory.results(trials, runs), only=[4])}[4]
+    assert found.verdict == NOT_ENOUGH
+    assert f"PTB large: not the same {what} (" in found.missing
+
+
+def test_seeds_that_do_not_match_are_no_pairs() -> None:
+    trials = memory.confirm(LARGE.cell("al"), {101: 71.0}) + memory.confirm(LARGE.cell("re"), {102: 69.0})
+    found = {v.number: v for v in judge(memory.results(trials), only=[4])}[4]
+    assert "seeds that all sides share" in found.missing
+
+
+def test_a_mean_over_the_seeds_that_survived_is_not_judged() -> None:
+    trials = memory.confirm(LARGE.cell("al"), memory.by_seed(71.2))
+    trials += memory.confirm(LARGE.cell("re"), memory.by_seed(69.0))
+    assert judge(memory.results(trials), only=[4])[0].verdict == SUPPORTED
+    trials += memory.confirm(LARGE.cell("re"), {107: 900.0}, status="failed", stopped_by="non_finite_loss")
+    found = judge(memory.results(trials), only=[4])[0]
+    assert found.verdict == NOT_ENOUGH
+    assert "1 of 7 seeds diverged: PTB large (VD-LSTM+RE)" in found.missing
+    trials[-1]["stopped_by"] = "error"  # a machine that died says nothing of the network
+    assert judge(memory.results(trials), only=[4])[0].verdict == SUPPORTED
+
+
+def test_asides_are_shown_and_decide_nothing() -> None:
+    levels = paper_levels() | {Cell("toy", "tiny", v): 140.0 for v in VARIANTS}
+    found = verdicts(levels, 1)[1]
+    assert found.verdict == SUPPORTED
+    toy = found.details[found.details["comparison"].str.contains("Toy")]
+    assert list(toy["decision"]) == ["aside"] * 3
+    assert "beside the claim: VD-LSTM+AL / VD-LSTM, WikiText-2 Partition 1 small = 0.963" in found.effect
+
+
+def test_the_first_trials_of_a_search_are_a_first_glance() -> None:
+    trials = [
+        memory.trial(SMALL.cell(variant), "default-0000", ppl, max_epochs=6)
+        for variant, ppl in (("baseline", 130.0), ("al", 117.0))
+    ]
+    found = {v.number: v for v in judge(memory.results(trials), only=[1])}[1]
+    assert found.verdict == NOT_ENOUGH
+    assert "a single trial each: PTB small, 6 epochs: VD-LSTM+AL 0.900" in found.effect
+    assert "trials of 6 epochs, the full length is 40: PTB small (VD-LSTM+AL, VD-LSTM)" in found.missing
+
+
+def test_the_share_of_the_gain_has_its_interval(papers: dict[int, Verdict]) -> None:
+    share = math.log(72.6 / 69.0) / math.log(72.6 / 68.5)
+    assert f"RE's share of REAL's gain = {share:.0%} (" in papers[8].effect

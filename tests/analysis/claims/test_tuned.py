@@ -1,0 +1,167 @@
+"""Claims 9 and 11: the second session, and the gains when all are tuned alike."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from analysis.claims import CONTRADICTED, NOT_ENOUGH, SUPPORTED, Verdict, judge
+from analysis.claims.perplexity import SMALL, TABLE_1
+from tests.support import memory
+from trainables.recipes import SIZES, VARIANTS
+
+FULL = SIZES["small"].max_epochs
+FIRST = {"baseline": 87.3, "al": 85.5, "re": 87.0, "real": 85.0}
+SECOND = {"baseline": 87.3, "al": 82.9, "re": 85.1, "real": 82.7}
+
+
+def second_session(second: dict[str, float], *, num_seeds: int = 6, curves: bool = False, **columns: Any) -> Verdict:
+    """The verdict on claim 9 with these levels of two sessions and those of ``FIRST`` of one."""
+    columns = {"max_epochs": 2 * FULL, "second_session_epoch": FULL + 1} | columns
+    trials, epochs = [], []
+    for variant, level in FIRST.items():
+        cell = SMALL.cell(variant)
+        trials += memory.confirm(cell, memory.by_seed(level, num_seeds, key=variant))
+        if variant not in second:
+            continue
+        twice = memory.confirm(cell, memory.by_seed(second[variant], num_seeds, key=variant), **columns)
+        trials += [row | {"study": f"twice-{variant}"} for row in twice]
+        for row in twice if curves else ():
+            valid = {FULL: level, FULL + 1: 2 * level, 2 * FULL: second[variant] + row["seed"] / 1e4}
+            epochs += [
+                {
+                    "study": f"twice-{variant}",
+                    "trial_id": row["trial_id"],
+                    "epoch": e,
+                    "valid_ppl": ppl,
+                    **cell._asdict(),
+                }
+                for e, ppl in valid.items()
+            ]
+    return judge(memory.results(trials, epochs=epochs), only=[9])[0]
+
+
+def test_a_second_session_that_helps_all_but_the_baseline() -> None:
+    found = second_session(SECOND)
+    assert found.verdict == SUPPORTED, found.effect
+    assert list(found.details["decision"]) == ["shown"] * 4
+    assert found.details["effect"].iloc[1] == pytest.approx(82.9 / 85.5, rel=1e-3)
+    assert {source.study for source in found.sources} == {
+        *(f"twice-{v}" for v in VARIANTS),
+        *(memory.name_of(SMALL.cell(v)) for v in VARIANTS),
+    }
+
+
+@pytest.mark.parametrize(
+    ("level", "note"),
+    [
+        ({"baseline": 84.0}, "differs by more than 1.0 perplexity"),
+        ({"al": 85.51}, "equal within 1.0 perplexity"),
+        ({"re": 89.0}, "the other way"),
+    ],
+)
+def test_a_second_session_that_contradicts(level: dict[str, float], note: str) -> None:
+    found = second_session(SECOND | level, num_seeds=8)
+    assert found.verdict == CONTRADICTED
+    assert list(found.details.loc[found.details["decision"] == "against", "note"]) == [note]
+
+
+def test_a_second_session_that_lacks_something() -> None:
+    one = second_session({v: ppl for v, ppl in SECOND.items() if v != "real"})
+    assert one.verdict == NOT_ENOUGH
+    assert "not run: PTB small (second session of VD-LSTM+REAL)" in one.missing
+    assert "`python -m study.reproduce footnote4`" in one.missing
+    short = second_session(SECOND, max_epochs=12, second_session_epoch=7)
+    assert short.verdict == NOT_ENOUGH
+    assert "the first session has 6 of 12 epochs, in full it has 40 of 80" in short.missing
+    few = second_session(SECOND, num_seeds=3)
+    assert few.verdict == NOT_ENOUGH
+    assert "`python -m study.reproduce footnote4 --seeds 6`" in few.missing
+
+
+def test_within_the_trials_the_sessions_are_compared_by_validation() -> None:
+    found = second_session(SECOND, curves=True)
+    within = found.details[found.details["decision"] == "aside"]
+    assert list(within["comparison"])[1] == "second session / first, VD-LSTM+AL, PTB small"
+    assert within["effect"].iloc[1] == pytest.approx(82.91 / 85.5, rel=1e-3)
+
+
+TUNED = {"baseline": 80.0, "al": 78.0, "re": 77.0, "real": 76.0}
+
+
+def tuned(
+    levels: dict[str, float] = TUNED, *, num_seeds: int = 6, budget: dict[str, int] | None = None, ended: int = 4
+) -> Verdict:
+    """The verdict on claim 11 with these levels everywhere in Table 1, a search's best configuration confirmed."""
+    trials, runs = [], []
+    for place in TABLE_1:
+        for variant, level in levels.items():
+            cell = place.cell(variant)
+            trials += [memory.trial(cell, "default-0000", 100.0)]
+            trials += [memory.trial(cell, f"random-{i:04d}", 90.0 - i) for i in range(1, ended)]
+            ppl = memory.by_seed(level, num_seeds, key=str(cell))
+            trials += memory.confirm(cell, ppl, origin=f"random-{ended - 1:04d}")
+            recipe = 95.0 if variant == "baseline" else 90.0
+            trials += memory.confirm(cell, memory.by_seed(recipe, num_seeds, key=str(cell)))
+            runs.append(memory.run(cell, num_samples=(budget or {}).get(variant, 4)))
+    return judge(memory.results(trials, runs), only=[11])[0]
+
+
+def test_gains_that_survive_tuning() -> None:
+    found = tuned()
+    assert found.verdict == SUPPORTED, found.missing
+    row = found.details.set_index("comparison").loc["VD-LSTM+REAL / VD-LSTM, PTB large"]
+    assert row["effect"] == pytest.approx(76 / 80, rel=1e-3)
+    ids = {s.trial_ids for s in found.sources}
+    assert ids == {" ".join(f"confirm-random-0003-s{seed}" for seed in range(101, 107))}
+    debt = math.log(90 / 95) - math.log(78 / 80)
+    assert f"VD-LSTM+AL, PTB small {debt:+.3f}" in found.effect
+
+
+def test_gains_that_tuning_removes() -> None:
+    found = tuned(TUNED | {"al": 80.02}, num_seeds=8)
+    assert found.verdict == CONTRADICTED
+    assert set(found.details.loc[found.details["decision"] == "against", "note"]) == {"equal within 1.0 perplexity"}
+
+
+def test_an_unfinished_search_or_none_is_not_compared() -> None:
+    more = tuned(budget={"baseline": 6})
+    assert "4 of 6 trials of the search have ended: PTB small" in more.missing
+    assert more.verdict == NOT_ENOUGH
+    trials = memory.confirm(SMALL.cell("al"), memory.by_seed(80.0))
+    none = judge(memory.results(trials, [memory.run(SMALL.cell("al"))]), only=[11])[0]
+    assert "the paper's recipe alone, no search: PTB small (VD-LSTM+AL)" in none.missing
+
+
+def test_searches_of_different_length_are_not_compared() -> None:
+    trials, runs = [], []
+    for variant, count in (("baseline", 3), ("al", 5)):
+        cell = SMALL.cell(variant)
+        trials += [memory.trial(cell, "default-0000", 100.0)]
+        trials += [memory.trial(cell, f"random-{i:04d}", 90.0 - i) for i in range(1, count)]
+        trials += memory.confirm(cell, memory.by_seed(80.0, key=variant), origin=f"random-{count - 1:04d}")
+        runs.append(memory.run(cell, num_samples=count))
+    found = judge(memory.results(trials, runs), only=[11])[0]
+    assert "PTB small: not the same trials of the search (VD-LSTM+AL 5, VD-LSTM 3)" in found.missing
+
+
+def test_a_better_trial_that_is_not_confirmed_bars_the_comparison() -> None:
+    cell = SMALL.cell("al")
+    trials = [memory.trial(cell, "default-0000", 100.0), memory.trial(cell, "random-0001", 90.0)]
+    trials += [memory.trial(cell, "random-0002", 80.0)]
+    trials += memory.confirm(cell, memory.by_seed(80.0), origin="random-0001")
+    found = judge(memory.results(trials, [memory.run(cell, num_samples=3)]), only=[11])[0]
+    assert "the best of the search, random-0002, is not confirmed: PTB small (VD-LSTM+AL)" in found.missing
+
+
+def test_a_recipe_that_won_its_search_stands_for_the_tuned_cell() -> None:
+    trials, runs = [], []
+    for variant, level in (("baseline", 80.0), ("al", 76.0)):
+        cell = SMALL.cell(variant)
+        trials += [memory.trial(cell, "default-0000", 79.0), memory.trial(cell, "random-0001", 90.0)]
+        trials += memory.confirm(cell, memory.by_seed(level, key=variant))
+        runs.append(memory.run(cell, num_samples=2))
+    found = judge(memory.results(trials, runs), only=[11])[0].details.iloc[0]
+    assert (found["comparison"], found["decision"]) == ("VD-LSTM+AL / VD-LSTM, PTB small", "shown")

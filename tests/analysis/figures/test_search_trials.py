@@ -1,0 +1,92 @@
+"""Slices and parallel coordinates: one info object, two pictures."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+
+from analysis.figures.parallel import draw_parallel
+from analysis.figures.search_trials import SearchTrials, SearchTrialsInfo, perplexity_range, search_trials
+from analysis.figures.slices import draw_slices
+from analysis.records.load import load_results
+from study.records.records import Cell
+from tests.support.synthetic import write_trial
+
+CELL = Cell("ptb", "small", "real")
+
+
+@pytest.fixture
+def info(tmp_path: Path) -> SearchTrialsInfo:
+    """Three complete trials, one that diverged and one that ASHA stopped, which differ in three parameters."""
+    for trial_id, drop_prob, tau, gradient, ppls, status in (
+        ("default-0000", 0.3, 20.0, "flow", [90.0, 80.0], "complete"),
+        ("random-0001", 0.1, 40.0, "stop", [100.0], "complete"),
+        ("random-0002", 0.5, 10.0, "flow", [120.0], "complete"),
+        ("random-0003", 0.7, 5.0, "flow", [70.0, math.nan], "failed"),
+        ("tpe-0004", 0.2, 15.0, "stop", [85.0], "pruned"),
+    ):
+        more = {"drop_prob": drop_prob, "tau": tau, "target_gradient": gradient, "status": status}
+        write_trial(str(tmp_path), CELL, "s", trial_id, ppls, **more)
+    write_trial(str(tmp_path), CELL, "s", "confirm-paper-s101", [10.0], origin="paper", drop_prob=0.8)
+    return search_trials(load_results([str(tmp_path)]))
+
+
+def test_what_the_search_varied(info: SearchTrialsInfo) -> None:
+    expected = SearchTrials(
+        cell=CELL,
+        study="s",
+        trial_ids=("default-0000", "random-0001", "random-0002", "random-0003", "tpe-0004"),
+        statuses=("complete", "complete", "complete", "failed", "pruned"),
+        ppl=(80.0, 100.0, 120.0, None, None),
+        points=(
+            ("drop_prob", (0.3, 0.1, 0.5, 0.7, 0.2)),
+            ("tau", (20.0, 40.0, 10.0, 5.0, 15.0)),
+            ("target_gradient", (0.0, 1.0, 0.0, 0.0, 1.0)),
+        ),
+    )
+    assert info == SearchTrialsInfo(searches=(expected,))
+    assert expected.best == 80.0
+    assert np.isnan(expected.column("lr")).all()
+    assert perplexity_range([expected]) == (80.0, pytest.approx(116.0))  # nine tenths of the way along the three
+
+
+def test_nothing_to_draw_without_a_complete_trial_or_a_difference(tmp_path: Path) -> None:
+    write_trial(str(tmp_path), CELL, "s", "tpe-0001", [80.0], status="pruned", tau=3.0)
+    write_trial(str(tmp_path), CELL, "s", "tpe-0002", [80.0], status="failed")
+    assert search_trials(load_results([str(tmp_path)])).is_empty
+    write_trial(str(tmp_path), CELL._replace(size="large"), "t", "tpe-0001", [80.0])
+    assert search_trials(load_results([str(tmp_path)])).is_empty
+
+
+def test_a_slice_joins_the_lowest_of_each_fifth(info: SearchTrialsInfo) -> None:
+    axes = draw_slices(info).axes
+    assert [ax.get_xlabel() for ax in axes] == ["dropout", "tau", "target gradient"]
+    points, failed, lowest = axes[0].lines
+    assert [x for x, y in zip(*points.get_data(), strict=True) if np.isfinite(y)] == [0.3, 0.1, 0.5]
+    assert list(failed.get_xdata()) == [0.7]
+    assert list(zip(*lowest.get_data(), strict=True)) == [(0.1, 100.0), (0.3, 80.0), (0.5, 120.0)]
+    # Of the two options, the best trial of each that is complete.
+    assert list(zip(*axes[2].lines[2].get_data(), strict=True)) == [(0.0, 80.0), (1.0, 100.0)]
+    assert axes[1].get_xscale() == "log"
+    assert [text.get_text() for text in axes[0].texts] == ["3 complete trials; 1 failed; 1 stopped by ASHA"]
+
+
+def test_a_line_per_trial_the_best_on_top(info: SearchTrialsInfo) -> None:
+    (ax,) = draw_parallel(info).axes
+    lines = next(c for c in ax.collections if isinstance(c, LineCollection))
+    segments = lines.get_segments()
+    assert [len(segment) for segment in segments] == [
+        3,
+        3,
+        4,
+        4,
+        4,
+    ]  # the last place is the perplexity, if there is one
+    assert [segment[0][1] for segment in segments] == pytest.approx([1.0, 1 / 6, 4 / 6, 0.0, 2 / 6])  # drop_prob
+    assert [segment[-1][1] for segment in segments[2:]] == pytest.approx([1.0, 20 / 36, 0.0])
+    assert lines.get_linewidths()[-1] == max(lines.get_linewidths())
+    assert {"dropout", "0.7", "0.1", "flow", "stop", "80.0", "116 or more"} <= {t.get_text() for t in ax.texts}

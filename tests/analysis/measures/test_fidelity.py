@@ -1,0 +1,79 @@
+"""What early epochs say of the end, by hand and against scipy; only trials that nothing could stop."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from analysis.measures.fidelity import fidelity, spearman, unpruned_epochs
+from analysis.records.studies import study_of
+from tests.support.frames import CELL, epoch_rows
+from tests.support.memory import Row, results, trial
+
+
+def frame_of(curves: dict[str, list[float]]):  # noqa: ANN201
+    rows: list[Row] = []
+    for trial_id, ppls in curves.items():
+        rows += epoch_rows(CELL, trial_id, ppls)
+    return fidelity(results(epochs=rows).epochs)
+
+
+def test_by_hand() -> None:
+    found = frame_of({"a": [100.0, 90.0, 80.0], "b": [95.0, 94.0, 93.0], "c": [99.0, 85.0, 70.0]})
+    assert found["epoch"].tolist() == [1, 2, 3]
+    assert found["num_trials"].tolist() == [3, 3, 3]
+    # Ranks at the end: c 1, a 2, b 3. At epoch 1: b, c, a; at epoch 2: c, a, b.
+    assert found["spearman"].tolist() == pytest.approx([-0.5, 1.0, 1.0])
+    assert found["regret"].tolist() == pytest.approx([math.log(93 / 70), 0.0, 0.0])
+    assert found["regret_ppl"].tolist() == pytest.approx([23.0, 0.0, 0.0])
+
+
+def test_a_trial_stands_by_its_best_so_far() -> None:
+    found = frame_of({"a": [50.0, 90.0, 40.0], "b": [60.0, 55.0, 30.0], "c": [70.0, 65.0, 45.0]})
+    assert found["regret_ppl"].tolist() == [10.0, 10.0, 0.0]  # a leads until the last epoch, although it rose
+
+
+def test_epochs_that_not_all_have_are_left_out() -> None:
+    found = frame_of({"a": [90.0, 80.0, 70.0], "b": [91.0, 81.0], "c": [92.0, math.nan, 60.0]})
+    assert found["epoch"].tolist() == [1]
+    assert found["regret_ppl"].tolist() == [10.0]  # the ends are 70, 81 and 60
+
+
+def test_too_few_trials_have_no_rank_correlation() -> None:
+    found = frame_of({"a": [90.0, 80.0], "b": [95.0, 70.0]})
+    assert found["spearman"].isna().all()
+    assert found["regret_ppl"].tolist() == [10.0, 0.0]
+    empty = frame_of({})
+    assert empty.empty
+    assert list(empty) == ["epoch", "spearman", "regret", "regret_ppl", "num_trials"]
+
+
+def test_spearman_is_scipys_ties_included() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        a, b = rng.integers(0, 5, size=(2, 12))
+        assert spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
+    assert math.isnan(spearman(np.ones(5), np.arange(5)))
+
+
+def test_survivors_of_asha_do_not_count() -> None:
+    rows = [
+        trial(CELL, "default-0000", 90.0),
+        trial(CELL, "random-0001", 90.0),
+        trial(CELL, "random-0002", None, status="failed"),
+        trial(CELL, "tpe-0003", 90.0),
+        trial(CELL, "tpe-0004", 90.0, audit=True),
+        trial(CELL, "tpe-0005", 90.0, audit=None),
+        trial(CELL, "confirm-paper-s101", 90.0, origin="paper"),
+    ]
+    epochs = [row for one in rows for row in epoch_rows(CELL, one["trial_id"], [95.0, 90.0])]
+    epochs += epoch_rows(CELL, "random-0001", [1.0], study="another")
+    made = results(rows, epochs=epochs)
+    study = study_of(made, CELL)
+    assert study is not None
+    found = unpruned_epochs(made, study)
+    assert sorted(set(found["trial_id"])) == ["default-0000", "random-0001", "tpe-0004"]
+    assert set(found["study"]) == {study.study}

@@ -1,0 +1,263 @@
+"""Which study, which configuration and which seeds stand behind a cell's numbers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from analysis.measures.settings import (
+    NOT_CONFIRMED,
+    CellStudy,
+    Estimate,
+    cells_with_records,
+    confirmed_trials,
+    ppl_by_seed,
+    recipe_estimate,
+    study_of,
+    trial_ids,
+    tuned_estimate,
+    tuned_origin,
+)
+from analysis.records.load import load_results
+from study.records.records import Cell
+from tests.support.frames import confirmed, only_study
+from tests.support.memory import trial
+from tests.support.synthetic import write_run, write_trial
+from trainables.recipes import SIZES
+
+CELL = Cell("toy", "tiny", "re")
+FULL = SIZES[CELL.size].max_epochs
+
+
+class Lab:
+    """A storage with one study of ``CELL``, written trial by trial."""
+
+    def __init__(self, path: Path, *, num_seeds: int = 3) -> None:
+        self.storage = str(path)
+        write_run(self.storage, CELL, "s", num_seeds=num_seeds)
+
+    def search(self, trial_id: str, best: float, status: str = "complete", **columns: object) -> None:
+        # The last epochs are ordered the other way round: only the best ones may count.
+        write_trial(self.storage, CELL, "s", trial_id, [best, 300 - best], status=status, **columns)  # type: ignore[arg-type]
+
+    def confirm(self, origin: str, seed: int, valid: float, test: float | None, status: str = "complete") -> None:
+        write_trial(
+            self.storage, CELL, "s", f"confirm-{origin}-s{seed}", [valid + 5, valid + 2], status=status, origin=origin,
+            seed=seed, single_stream_valid_ppl=valid, test_ppl=test,
+        )  # fmt: skip
+
+    @property
+    def study(self) -> CellStudy:
+        study = study_of(load_results([self.storage]), CELL)
+        assert study is not None
+        return study
+
+    def recipe(self) -> Estimate:
+        estimate = recipe_estimate(self.study)
+        assert estimate is not None
+        return estimate
+
+    def tuned(self) -> Estimate:
+        estimate = tuned_estimate(self.study)
+        assert estimate is not None
+        return estimate
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+def test_the_recipe_is_the_mean_over_its_seeds(lab: Lab) -> None:
+    lab.search("default-0000", 99.0)
+    for seed, valid, test in ((101, 80.0, 76.0), (102, 82.0, 77.0), (103, 81.0, 78.0)):
+        lab.confirm("paper", seed, valid, test)
+    found = lab.recipe()
+    assert found.confirmed
+    assert found.missing == ()
+    assert found.trial_ids == ("confirm-paper-s101", "confirm-paper-s102", "confirm-paper-s103") == found.test_trial_ids
+    for mean, values in ((found.valid, [80.0, 82.0, 81.0]), (found.test, [76.0, 77.0, 78.0])):
+        loss = np.log(values)
+        low, high = scipy.stats.t.interval(0.95, 2, loc=loss.mean(), scale=scipy.stats.sem(loss))
+        assert mean is not None
+        assert (mean.mean, mean.low, mean.high) == pytest.approx(tuple(np.exp([loss.mean(), low, high])), rel=1e-9)
+
+
+def test_without_a_single_stream_value_the_best_epoch_stands_in(lab: Lab) -> None:
+    write_trial(lab.storage, CELL, "s", "confirm-paper-s101", [90.0, 84.0, 86.0], origin="paper")
+    valid = lab.recipe().valid
+    assert valid is not None
+    assert valid.mean == pytest.approx(84.0)
+
+
+def test_one_seed_says_what_is_missing(lab: Lab) -> None:
+    lab.confirm("paper", 101, 80.0, 76.0)
+    lab.confirm("paper", 102, 82.0, None, status="interrupted")
+    found = lab.recipe()
+    assert found.trial_ids == ("confirm-paper-s101",)
+    assert found.missing == ("1 of 3 seeds (1 unfinished)", "no interval from one seed")
+    assert found.valid is not None
+    assert found.valid.low is None
+
+
+def test_a_failed_seed_and_an_unread_test_are_said(lab: Lab) -> None:
+    lab.confirm("paper", 101, 80.0, 76.0)
+    lab.confirm("paper", 102, 82.0, None)
+    lab.confirm("paper", 103, 82.0, None, status="failed")
+    found = lab.recipe()
+    assert found.missing == ("2 of 3 seeds (1 failed)", "test read for 1 of 2 seeds")
+    assert found.test_trial_ids == ("confirm-paper-s101",)
+
+
+def test_without_confirmation_the_default_trial_is_shown_as_such(lab: Lab) -> None:
+    lab.search("default-0000", 90.0)
+    lab.search("tpe-0001", 80.0)
+    found = lab.recipe()
+    assert (found.origin, found.confirmed, found.missing) == ("default-0000", False, (NOT_CONFIRMED,))
+    assert found.test is None
+
+
+def test_short_trials_are_said(lab: Lab) -> None:
+    lab.search("default-0000", 90.0, max_epochs=3)
+    assert lab.recipe().missing == (NOT_CONFIRMED, f"trials of 3 epochs, the full length is {FULL}")
+
+
+def test_the_tuned_origin_has_the_lowest_validation_of_those_confirmed(lab: Lab) -> None:
+    for trial_id, best in (("default-0000", 90.0), ("random-0001", 85.0), ("tpe-0002", 83.0), ("tpe-0003", 84.0)):
+        lab.search(trial_id, best)
+    # The test perplexities point the other way: they must not be looked at.
+    for origin, valid, test in (("random-0001", 81.0, 10.0), ("tpe-0002", 88.0, 99.0), ("tpe-0003", 70.0, 20.0)):
+        for seed in (101, 102, 103):
+            lab.confirm(origin, seed, valid, test)
+    found = lab.tuned()
+    assert (found.origin, found.missing) == ("tpe-0002", ())
+    assert found.trial_ids == tuple(f"confirm-tpe-0002-s{seed}" for seed in (101, 102, 103))
+
+
+def test_a_better_trial_that_is_not_confirmed_yet_is_said(lab: Lab) -> None:
+    lab.search("default-0000", 90.0)
+    lab.search("tpe-0002", 83.0)
+    lab.search("tpe-0004", 80.0)
+    for seed in (101, 102, 103):
+        lab.confirm("tpe-0002", seed, 83.0, 80.0)
+        lab.confirm("paper", seed, 90.0, 85.0)
+    found = lab.tuned()
+    assert found.origin == "tpe-0002"
+    assert found.missing == ("the best of the search, tpe-0004, is not confirmed",)
+
+
+def test_a_pruned_or_failed_trial_is_not_the_best_of_the_search(lab: Lab) -> None:
+    lab.search("tpe-0002", 83.0)
+    lab.search("tpe-0003", 70.0, status="pruned")
+    lab.search("tpe-0004", 60.0, status="failed")
+    assert lab.tuned().origin == "tpe-0002"
+
+
+def test_the_recipe_may_win_the_search(lab: Lab) -> None:
+    lab.search("default-0000", 80.0)
+    lab.search("tpe-0002", 83.0)
+    for seed in (101, 102, 103):
+        lab.confirm("paper", seed, 82.0, 79.0)
+    found = lab.tuned()
+    assert (found.origin, found.missing) == ("paper", ("the paper's recipe won the search",))
+
+
+def test_the_recipe_does_not_stand_in_for_an_unconfirmed_winner(lab: Lab) -> None:
+    lab.search("default-0000", 90.0)
+    lab.search("tpe-0002", 83.0)
+    for seed in (101, 102, 103):
+        lab.confirm("paper", seed, 82.0, 79.0)
+    found = lab.tuned()
+    assert (found.origin, found.confirmed, found.missing) == ("tpe-0002", False, (NOT_CONFIRMED,))
+
+
+def test_confirmation_under_way_does_not_count_yet(lab: Lab) -> None:
+    lab.search("tpe-0002", 83.0)
+    lab.confirm("tpe-0002", 101, 82.0, None, status="interrupted")
+    assert lab.tuned().missing == (NOT_CONFIRMED,)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("pruned", "tpe-0002 was pruned after 2 epochs"),
+        ("interrupted", f"tpe-0002 stands at 2 of {FULL} epochs"),
+    ],
+)
+def test_nothing_complete_yet(lab: Lab, status: str, said: str) -> None:
+    lab.search("tpe-0002", 83.0, status=status)
+    assert lab.tuned().missing == (NOT_CONFIRMED, said)
+    assert recipe_estimate(lab.study) is None
+
+
+def test_all_failed(lab: Lab) -> None:
+    for i in range(3):
+        write_trial(lab.storage, CELL, "s", f"random-{i:04d}", [math.nan], status="failed")
+    assert tuned_estimate(lab.study) is None
+    assert recipe_estimate(lab.study) is None
+
+
+def test_only_a_run(lab: Lab) -> None:
+    assert cells_with_records(load_results([lab.storage])) == [CELL]
+    assert lab.study.trials.empty
+    assert tuned_estimate(lab.study) is None
+
+
+def test_of_two_studies_the_one_with_more_stands_never_the_better_one(lab: Lab) -> None:
+    lab.search("default-0000", 90.0)
+    write_run(lab.storage, CELL, "short", max_epochs=2)
+    for i in range(5):
+        write_trial(lab.storage, CELL, "short", f"random-{i:04d}", [20.0, 10.0], max_epochs=2)
+    study = lab.study
+    assert (study.study, study.others) == ("s", ("short",))
+
+
+def test_cells_come_in_the_registries_order(tmp_path: Path) -> None:
+    cells = [
+        Cell("toy", "tiny", "re"), Cell("ptb", "large", "al"), Cell("ptb", "small", "real"), Cell("ptb", "small", "re"),
+    ]  # fmt: skip
+    for cell in cells:
+        write_run(str(tmp_path), cell, "-".join(cell))
+    assert cells_with_records(load_results([str(tmp_path)])) == [cells[3], cells[2], cells[1], cells[0]]
+
+
+def test_perplexities_by_seed() -> None:
+    rows = [trial(CELL, "tpe-0001", 80.0), *confirmed(CELL, "paper", [88.0, 89.0, 90.0, 91.0])]
+    rows += confirmed(CELL, "tpe-0001", [80.0])
+    rows[1]["test_ppl"] = None
+    rows[2] |= {"single_stream_valid_ppl": None, "best_valid_ppl": 77.0, "test_ppl": 70.0}
+    rows[3] |= {"status": "interrupted"}
+    rows[4] |= {"single_stream_valid_ppl": math.inf}
+    study = only_study(rows, CELL)
+    assert ppl_by_seed(study, "paper", "valid") == {101: 88.0, 102: 77.0}
+    assert ppl_by_seed(study, "paper", "test") == {102: 70.0, 104: 91.0}
+    assert ppl_by_seed(study, "tpe-0001", "valid") == {101: 80.0}
+    assert ppl_by_seed(study, "tpe-0009", "test") == {}
+    assert list(confirmed_trials(study, "paper")["seed"]) == [101, 102, 104]
+    assert trial_ids(study, "paper", (102, 103, 104)) == "confirm-paper-s102 confirm-paper-s104"
+    with pytest.raises(ValueError, match="split must be valid or test, got 'train'"):
+        ppl_by_seed(study, "paper", "train")
+
+
+def test_what_is_handed_out_is_the_callers_own() -> None:
+    study = only_study(confirmed(CELL, "paper", [88.0]), CELL)
+    ppl_by_seed(study, "paper", "valid").clear()
+    assert ppl_by_seed(study, "paper", "valid") == {101: 88.0}
+
+
+def test_the_tuned_origin() -> None:
+    search = [trial(CELL, "default-0000", 90.0), trial(CELL, "random-0001", 85.0), trial(CELL, "tpe-0002", 83.0)]
+    recipe, first, second = (confirmed(CELL, origin, [88.0]) for origin in ("paper", "random-0001", "tpe-0002"))
+    assert tuned_origin(only_study(search, CELL)) is None
+    assert tuned_origin(only_study(search + recipe, CELL)) is None  # the recipe did not win
+    assert tuned_origin(only_study(search + recipe + first, CELL)) == "random-0001"
+    assert tuned_origin(only_study(search + recipe + first + second, CELL)) == "tpe-0002"
+    assert tuned_origin(only_study(search[:1] + recipe, CELL)) == "paper"
+    under_way = [row | {"status": "interrupted"} for row in second]
+    assert tuned_origin(only_study(search + first + under_way, CELL)) == "random-0001"
+    unread = [row | {"single_stream_valid_ppl": None, "best_valid_ppl": None} for row in second]
+    assert tuned_origin(only_study(search + first + unread, CELL)) == "random-0001"

@@ -1,0 +1,94 @@
+"""The t-interval against scipy and against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from analysis.stats.intervals import mean_perplexity, t_interval, t_quantile
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 6, 7, 10, 19, 40, 199, 1000])
+@pytest.mark.parametrize("confidence", [0.1, 0.5, 0.9, 0.95, 0.99, 0.999])
+def test_t_quantile_is_scipys(df: int, confidence: float) -> None:
+    assert t_quantile(confidence, df) == pytest.approx(scipy.stats.t.ppf((1 + confidence) / 2, df), rel=1e-10)
+
+
+def test_t_quantile_of_one_degree_of_freedom_is_cauchys() -> None:
+    assert t_quantile(0.5, 1) == pytest.approx(1.0, rel=1e-14)
+
+
+@pytest.mark.parametrize(("confidence", "df"), [(0.0, 3), (1.0, 3), (math.nan, 3), (0.95, 0)])
+def test_t_quantile_refuses(confidence: float, df: int) -> None:
+    with pytest.raises(ValueError, match="must"):
+        t_quantile(confidence, df)
+
+
+def test_interval_by_hand() -> None:
+    # ln: 4, 4.1, 4.3 -> mean 12.4/3, variance 0.07/3; for two degrees of freedom t = sqrt(2) p / sqrt(1 - p^2).
+    found = mean_perplexity([math.exp(4.0), math.exp(4.1), math.exp(4.3)])
+    margin = math.sqrt(2) * 0.95 / math.sqrt(1 - 0.95**2) * math.sqrt(0.07 / 3 / 3)
+    assert found is not None
+    assert found.mean == pytest.approx(math.exp(12.4 / 3), rel=1e-12)
+    assert found.low == pytest.approx(math.exp(12.4 / 3 - margin), rel=1e-12)
+    assert found.high == pytest.approx(math.exp(12.4 / 3 + margin), rel=1e-12)
+    assert (found.num_seeds, found.reason) == (3, None)
+    assert found.half_width == pytest.approx(found.high - found.mean)
+
+
+def test_one_seed_has_no_interval_and_says_why() -> None:
+    found = mean_perplexity([80.0])
+    assert found is not None
+    assert found.mean == pytest.approx(80.0)
+    assert (found.low, found.high, found.half_width) == (None, None, None)
+    assert "one seed" in str(found.reason)
+
+
+def test_seeds_without_a_spread_have_no_interval_and_say_why() -> None:
+    found = mean_perplexity([80.0, 80.0, 80.0])
+    assert found is not None
+    assert (found.low, found.half_width) == (None, None)
+    assert "no spread" in str(found.reason)
+    assert t_interval([0.1 + 0.2, 0.3]).sd == 0.0  # they differ by rounding alone
+
+
+def test_no_seed_has_no_mean() -> None:
+    assert mean_perplexity([]) is None
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0, -3.0])
+def test_a_perplexity_must_be_finite_and_positive(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite positive"):
+        mean_perplexity([80.0, bad])
+
+
+@given(st.lists(st.floats(2.0, 1e4), min_size=2, max_size=12), st.floats(0.5, 4.0))
+def test_the_interval_scales_with_the_perplexity_and_holds_its_mean(values: list[float], factor: float) -> None:
+    assume(max(values) > min(values) * 1.0001)
+    one, other = mean_perplexity(values), mean_perplexity([factor * v for v in values])
+    assert one is not None
+    assert other is not None
+    assert one.low is not None
+    assert one.high is not None
+    assert one.low <= one.mean <= one.high
+    assert other.low == pytest.approx(factor * one.low, rel=1e-9)
+    assert other.high == pytest.approx(factor * one.high, rel=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_seeds", [2, 6])
+def test_coverage_of_the_interval(num_seeds: int) -> None:
+    """5,000 simulated cells; tolerance: four binomial standard errors."""
+    rng, truth, covered = np.random.default_rng(41), 80.0, 0
+    for perplexities in truth * np.exp(rng.normal(0.0, 0.004, size=(5_000, num_seeds))):
+        found = mean_perplexity(list(perplexities))
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= truth <= found.high
+    assert covered / 5_000 == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 5_000))

@@ -1,0 +1,92 @@
+"""Tables as Markdown, CSV and terminal lines: markup is literal, widths are kept, nothing is lost."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from analysis.records.load import Results
+from analysis.tables import table_1
+from analysis.tables.render import escape_markdown, markdown, print_table, write_table
+from analysis.tables.table import Column, Row, Source, Table, number, plain
+
+COLUMNS = (
+    Column(title="Model", text=plain("model"), left=True),
+    Column(title="upper\nppl", text=number("ppl")),
+    Column(title="trials", text=number("trials", "d")),
+)
+
+
+def make(name: str = "A|B_*[x](y)<b>") -> Table:
+    return Table(
+        name="t",
+        title="Title",
+        caption="Caption.",
+        rows=(
+            Row(name="one", data={"model": name, "ppl": 1234.5678, "trials": 3}, section="First", note="same"),
+            Row(name="two", data={"model": "B", "ppl": None, "trials": None}, section="First", note="same"),
+            Row(name="three", data={"model": "C", "ppl": 2.0, "trials": 1}, section="Second", note="[bold]other"),
+        ),
+        columns=COLUMNS,
+        narrow=COLUMNS,
+        sources=(Source("one", "ppl", "study", "a b"),),
+    )
+
+
+def test_markup_is_escaped() -> None:
+    assert escape_markdown("a|b_c*d [e](f) <g> `h` $i$ \\ &amp;\nj") == (
+        r"a\|b\_c\*d \[e\](f) \<g\> \`h\` \$i\$ \\ \&amp; j"
+    )
+
+
+def test_markdown_has_one_line_per_row_and_equal_cells() -> None:
+    lines = markdown(make()).splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 2 + 3
+    assert len({line.replace(r"\|", "").count("|") for line in rows}) == 1
+    assert rows[2] == r"| First | A\|B\_\*\[x\](y)\<b\> | 1234.6 | 3 | 1 |"
+    assert rows[3] == "| First | B |  |  | 1 |"
+    assert lines[-2:] == ["1. same", r"2. \[bold\]other"]
+
+
+def test_csv_keeps_whole_numbers_and_full_precision(tmp_path: Path) -> None:
+    paths = write_table(make(), tmp_path)
+    assert [path.name for path in paths] == ["t.md", "t.csv", "t.trials.csv"]
+    text = paths[1].read_text(encoding="utf-8").splitlines()
+    assert text == [
+        "row,model,ppl,trials,notes",
+        "one,A|B_*[x](y)<b>,1234.5678,3,same", "two,B,,,same", "three,C,2.0,1,[bold]other",
+    ]  # fmt: skip
+    provenance = pd.read_csv(paths[2])
+    assert provenance.to_dict("records") == [
+        {"table": "t", "row": "one", "column": "ppl", "study": "study", "trial_ids": "a b"}
+    ]
+
+
+def printed(table: Table, **options: object) -> str:
+    out = io.StringIO()
+    print_table(table, Console(file=out, **options))  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def test_piped_output_is_plain_and_markup_is_text() -> None:
+    text = printed(make("[red]A[/red]"), width=100)
+    assert "\x1b" not in text
+    assert "[red]A[/red]" in text
+    assert "2: [bold]other" in text
+    assert text.splitlines()[:3] == ["Title", "              upper", "Model           ppl trials"]
+
+
+def test_a_terminal_gets_colours() -> None:
+    assert "\x1b[" in printed(make(), force_terminal=True, color_system="standard")
+
+
+@pytest.mark.parametrize("width", [40, 100, 200])
+def test_table_1_fits_100_columns_and_is_not_wrapped(example: Results, width: int) -> None:
+    lines = printed(table_1(example), width=width).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert sum(line.startswith("VD-LSTM") for line in lines) == 24 + 4

@@ -1,0 +1,52 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from study.driver.progress import Progress, duration
+from study.search.searcher import StudySearcher
+from tests.support.studies import open_cell, run_epoch
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (89, "89 s"), (600, "10 min"), (5400, "1.5 h"), (12 * 3600, "12 h"), (10 * 86400, "10 days")],
+)
+def test_durations_as_a_person_says_them(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_the_view_shows_where_each_trial_stands(tmp_path):
+    cell = open_cell(tmp_path)
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    progress = Progress(StudySearcher([cell], max_concurrent=2), console)
+    first, second = cell.next_trial(), cell.next_trial()
+    for epoch in range(1, 7):
+        run_epoch(cell, first, epoch)
+    run_epoch(cell, second, 1)
+    state = progress._state(cell)
+    assert (state["ended"], state["running"], state["pruned"], state["failed"], state["epochs"]) == (
+        "1/13",
+        "1",
+        "0",
+        "0",
+        "7",
+    )
+    assert state["best valid"] == f"{first.best_valid_ppl:.2f}"
+    assert state["tokens/s"] == "10"
+    with progress:
+        progress.on_step_end(1, [])
+    assert "1/13" in console.file.getvalue()
+
+
+def test_it_is_quiet_where_there_is_no_terminal(tmp_path, monkeypatch):
+    cell = open_cell(tmp_path)
+    cell.next_trial()
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with Progress(StudySearcher([cell], max_concurrent=2), console) as progress:
+        for step in range(100):
+            progress.on_step_end(step, [])
+        assert console.file.getvalue() == ""
+        progress._last_line -= 61
+        progress.on_step_end(101, [])
+    assert console.file.getvalue().count("\n") == 1

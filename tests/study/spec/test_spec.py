@@ -1,0 +1,165 @@
+import dataclasses
+
+import pytest
+
+from study.records.records import Cell
+from study.spec.spec import AUDIT_SHARE, StudySpec
+from trainables.recipes import CORPORA, SIZES, VARIANTS
+
+CELL = Cell("ptb", "small", "real")
+
+
+def spec(**changes):
+    return StudySpec(**({"cell": CELL, "num_samples": 40, "max_epochs": 50} | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_samples": -1}, "num_samples must be a whole number of at least 0, got -1"),
+        ({"max_epochs": 0}, "max_epochs must be a whole number of at least 1, got 0"),
+        ({"num_seeds": -1}, "num_seeds must be a whole number of at least 0, got -1"),
+        ({"search_seed": -1}, "search_seed must be a whole number of at least 0, got -1"),
+        ({"num_sessions": 0}, "num_sessions must be 1 or 2, got 0"),
+        ({"num_sessions": 3}, "num_sessions must be 1 or 2, got 3"),
+        ({"num_sessions": 2, "max_epochs": 5}, "max_epochs must be even for two sessions of equal length, got 5"),
+        ({"cell": Cell("ptb", "huge", "real")}, "size must be one of tiny, small, medium, large, got 'huge'"),
+        ({"cell": Cell("c4", "small", "real")}, "corpus must be one of .*, got 'c4'"),
+        ({"cell": Cell("ptb", "small", "lm")}, "variant must be one of .*, got 'lm'"),
+    ],
+)
+def test_a_refused_value_names_the_rule_and_what_was_given(changes, message):
+    with pytest.raises(ValueError, match=message):
+        spec(**changes)
+
+
+def test_the_name_follows_what_makes_the_study_and_not_what_may_grow():
+    name = spec().name
+    assert name.startswith("real-small-ptb-")
+    assert spec(num_samples=80, num_seeds=12).name == name
+    assert (
+        len({name, spec(max_epochs=51).name, spec(search_seed=1).name, spec(cell=CELL._replace(variant="re")).name})
+        == 4
+    )
+
+
+@pytest.mark.parametrize("num_samples", range(1, 60))
+def test_the_blocks_add_up_and_only_grow(num_samples):
+    now, more = spec(num_samples=num_samples).num_trials, spec(num_samples=num_samples + 1).num_trials
+    assert now["default"] + now["random"] + now["tpe"] == num_samples
+    assert all(more[block] >= now[block] for block in now)
+
+
+def test_budgets_are_equal_across_the_variants_of_every_size_and_corpus():
+    for size in SIZES:
+        for corpus in CORPORA:
+            specs = [
+                StudySpec(cell=Cell(corpus, size, v), num_samples=20, max_epochs=SIZES[size].max_epochs)
+                for v in VARIANTS
+            ]
+            assert len({(*s.num_trials.items(), *s.expected_epochs.items()) for s in specs}) == 1
+
+
+@pytest.mark.parametrize("search_seed", range(20))
+def test_the_audit_arm_is_its_share_of_the_tpe_trials(search_seed):
+    one = spec(search_seed=search_seed)
+    for n in (10, 40, 200):
+        assert abs(sum(one.is_audit(i) for i in range(n)) - AUDIT_SHARE * n) < 1
+
+
+def test_expected_epochs_by_hand():
+    # 9 trials: paper, 4 random, 4 tpe; rungs 2 and 6 of 12; a tpe trial expects 2 + 4/3 + 6/9 = 4 epochs.
+    one = spec(num_samples=9, max_epochs=12, num_seeds=2)
+    assert one.rungs == [2, 6]
+    num_audit = sum(one.is_audit(i) for i in range(4))
+    assert one.expected_epochs == {
+        "default": 12, "random": 48, "confirm": 48, "tpe": pytest.approx(num_audit * 12 + (4 - num_audit) * 4.0)
+    }  # fmt: skip
+
+
+def test_seeds_of_the_search_differ_and_never_meet_those_of_the_confirm_block():
+    one = spec(num_seeds=50)
+    search = [one.trial_seed(f"random-{i:04d}") for i in range(500)]
+    assert len(set(search)) == 500
+    assert not set(search) & set(one.confirm_seeds)
+    assert one.confirm_seeds == spec(num_seeds=50, cell=CELL._replace(variant="baseline")).confirm_seeds
+
+
+def test_precisions_are_different_studies():
+    names = {spec(precision=precision).name for precision in ("fp32", "tf32", "bf16")}
+    assert len(names) == 3
+    with pytest.raises(ValueError, match="precision must be one of fp32, tf32, bf16, got 'fp16'"):
+        spec(precision="fp16")
+
+
+def test_a_point_goes_to_a_config_and_back():
+    one = spec()
+    params = one.params(one.paper) | {"lr": 0.5, "tau": 3.0}
+    config = one.config(params, seed=9)
+    assert (config.lr, config.tau, config.seed, config.max_epochs) == (0.5, 3.0, 9, 50)
+    assert one.params(config) == params
+
+
+def test_the_names_of_studies_stay_as_they_are():
+    """Or the records of those that have been run would not be found again."""
+    names = [spec(cell=CELL._replace(variant=v), num_samples=3, max_epochs=2).name for v in VARIANTS]
+    assert names == [
+        "baseline-small-ptb-d0b15c3d", "al-small-ptb-cb3fc056", "re-small-ptb-7feefecc", "real-small-ptb-6d5a8588",
+    ]  # fmt: skip
+    assert spec(num_sessions=1).name == spec().name
+
+
+def test_a_second_session_makes_another_study_whose_trials_all_restart_half_way():
+    one, two = spec(num_samples=3, max_epochs=50), spec(num_samples=3, max_epochs=100, num_sessions=2)
+    assert len({one.name, two.name, spec(num_samples=3, max_epochs=100).name}) == 3
+    assert (two.paper.max_epochs, two.paper.second_session_epoch) == (100, 51)
+    assert one.paper.second_session_epoch is None
+    tuned = two.config(two.params(two.paper) | {"lr": 0.5}, seed=7)
+    assert (tuned.lr, tuned.seed, tuned.max_epochs, tuned.second_session_epoch) == (0.5, 7, 100, 51)
+    assert two.params(tuned) == two.params(two.paper) | {"lr": 0.5}
+    # The first session is the one-session study's, and the second has its learning rates over again.
+    first = [one.paper.lr_at(epoch) for epoch in range(1, 51)]
+    assert [two.paper.lr_at(epoch) for epoch in range(1, 101)] == first + first
+    assert two.confirm_seeds == one.confirm_seeds
+
+
+def test_without_a_search_only_the_paper_is_confirmed():
+    assert spec(num_samples=1, num_seeds=6).num_trials == {"default": 1, "random": 0, "tpe": 0, "confirm": 6}
+    assert spec(num_samples=2, num_seeds=6).num_trials["confirm"] == 12
+
+
+RECIPE_ONLY = {
+    "baseline": "baseline-small-ptb-recipe-6d76344d",
+    "al": "al-small-ptb-recipe-e86e3772",
+    "re": "re-small-ptb-recipe-0ecbb782",
+    "real": "real-small-ptb-recipe-2a2095b8",
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_name_of_a_recipe_only_study_is_fixed(variant):
+    """Hours of training lie under these names. Whoever changes one orphans them."""
+    cell = Cell("ptb", "small", variant)
+    one = StudySpec(cell=cell, num_samples=0, max_epochs=40)
+    assert one.name == RECIPE_ONLY[variant]
+    assert dataclasses.replace(one, precision="bf16").name == f"{RECIPE_ONLY[variant]}-bf16"
+
+
+def test_the_name_of_a_recipe_only_study_depends_on_no_search(monkeypatch):
+    one = StudySpec(cell=CELL, num_samples=0, max_epochs=40)
+    name = one.name
+    others = [{"max_epochs": 41}, {"num_sessions": 2}, {"cell": CELL._replace(size="medium")}, {"num_samples": 1}]
+    assert len({name, *(dataclasses.replace(one, **changes).name for changes in others)}) == 5
+    monkeypatch.setattr("study.spec.spec.space_hash", lambda cell: "another")
+    monkeypatch.setattr("study.spec.spec.REDUCTION_FACTOR", 2)
+    assert one.is_recipe_only
+    assert dataclasses.replace(one, num_seeds=3, search_seed=5).name == name
+    monkeypatch.setattr("study.spec.spec._FIRST_CONFIRM_SEED", 201)
+    assert one.name != name
+
+
+def test_a_recipe_only_study_is_the_recipe_on_fresh_seeds_and_nothing_else():
+    one = StudySpec(cell=CELL, num_samples=0, max_epochs=40, num_seeds=3)
+    assert one.num_trials == {"default": 0, "random": 0, "tpe": 0, "confirm": 3}
+    assert one.expected_epochs == {"default": 0, "random": 0, "tpe": 0, "confirm": 120}
+    assert one.confirm_seeds == [101, 102, 103]

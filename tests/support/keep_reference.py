@@ -1,0 +1,86 @@
+"""``python -m tests.support.keep_reference RESULTS...``: adds records to those that come with the project.
+
+What has ended is kept: trials that are neither running nor interrupted, with their epochs, and the token scores of the
+test split. A study that is there already is replaced. One file per study and table, compressed, instead of one per
+trial. What is about the machine's folders and kernel is left out; no number is touched.
+
+Copied into a results folder, what is kept is gone on with: trials that have ended are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from study.records.records import HIVE_KEYS, SCHEMAS, read_table
+
+REFERENCE = Path(__file__).resolve().parents[2] / "analysis" / "reference"
+
+
+def keep(results: str, folder: Path) -> int:
+    """Puts a results folder's records into a folder; returns the number of files written."""
+    ended = _ended_trials(read_table(results, "trials"))
+    written = 0
+    for name, schema in SCHEMAS.items():
+        table = _without_machine(name, _only_ended(name, read_table(results, name).combine_chunks(), ended))
+        keys = [*HIVE_KEYS.names, "study"]
+        for key in sorted({tuple(row.values()) for row in table.select(keys).to_pylist()}):
+            mask = pc.and_kleene(pc.equal(table["study"], key[-1]), pc.equal(table["corpus"], key[0]))
+            rows = table.filter(mask).select(schema.names)
+            parts = [f"{k}={v}" for k, v in zip(HIVE_KEYS.names, key[:-1], strict=True)]
+            path = folder.joinpath(name, *parts, key[-1], "all.a1.parquet")
+            shutil.rmtree(path.parent, ignore_errors=True)
+            path.parent.mkdir(parents=True)
+            pq.write_table(rows, path, compression="zstd")
+            written += 1
+    return written
+
+
+def _ended_trials(trials: pa.Table) -> set[tuple[str, str]]:
+    rows = trials.select(["study", "trial_id", "status"]).to_pylist()
+    return {(row["study"], row["trial_id"]) for row in rows if row["status"] != "interrupted"}
+
+
+def _only_ended(name: str, table: pa.Table, ended: set[tuple[str, str]]) -> pa.Table:
+    if name == "runs":
+        return table
+    if name == "subspace":
+        of_table = table.filter(pc.not_equal(table["status"], "interrupted")).select(["study", "trial_id"]).to_pylist()
+        ended = {tuple(row.values()) for row in of_table}
+    if name == "token_scores":
+        table = table.filter(pc.equal(table["split"], "test"))
+    rows = table.select(["study", "trial_id"]).to_pylist()
+    return table.filter(pa.array([tuple(row.values()) in ended for row in rows], pa.bool_()))
+
+
+def _without_machine(name: str, table: pa.Table) -> pa.Table:
+    if name == "runs":
+        argv = [re.sub(r"^\S*/study/(\w+)\.py", r"python -m study.\1", text) for text in table["argv"].to_pylist()]
+        argv = [re.sub(r"(--storage )\S*/(\S+)", r"\1\2", text) for text in argv]
+        system = [
+            re.sub(r"^(\w+)-.*?-(x86_64|aarch64|arm64)", r"\1-\2", text) for text in table["platform"].to_pylist()
+        ]
+        for column, values in (("argv", argv), ("platform", system)):
+            table = table.set_column(table.schema.get_field_index(column), column, pa.array(values, pa.string()))
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.support.keep_reference", description=__doc__)
+    parser.add_argument("results", nargs="+", help="folder or s3:// URI")
+    for results in parser.parse_args(argv).results:
+        print(f"{keep(results, REFERENCE)} files of {results} written to {REFERENCE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

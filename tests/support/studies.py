@@ -1,0 +1,81 @@
+"""Stand-ins for a study's trials that take no time to train."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import deque
+from pathlib import Path
+
+from study.records.records import Cell
+from study.search.ledger import Ledger, TrialState
+from study.search.setting_search import CellSearch
+from study.spec.spec import StudySpec
+from trainables.storage.storage import StorageError
+
+CELL = Cell("toy", "tiny", "real")
+
+
+def make_spec(**changes) -> StudySpec:
+    return StudySpec(**({"cell": CELL, "num_samples": 9, "max_epochs": 6, "num_seeds": 2} | changes))
+
+
+_earlier: deque[CellSearch] = deque(maxlen=8)  # not weakly: their writers outlive them
+
+
+def open_cell(storage: Path, **changes) -> CellSearch:
+    """Opens a study as a driver does, once the drivers before have written what they had to."""
+    for cell in list(_earlier):
+        with contextlib.suppress(StorageError):  # a test of just that
+            cell.ledger.records.flush()
+    spec = make_spec(**changes)
+    cell = CellSearch(Ledger(spec, str(storage)), storage / "optuna" / f"{spec.name}.journal")
+    _earlier.append(cell)
+    return cell
+
+
+def perplexity(trial: TrialState, epoch: int) -> float:
+    """A learning curve that depends on the trial's parameters alone, with its best before its last epoch."""
+    distance = abs(math.log(trial.config.lr / 2)) + abs(trial.config.drop_prob - 0.4)
+    return 50.0 * (1.0 + distance) / min(epoch, 5) + max(0, epoch - 5)
+
+
+def result(trial: TrialState, epoch: int, **more) -> dict:
+    """What the trainable would report."""
+    return {
+        "epoch": epoch,
+        "valid_ppl": perplexity(trial, epoch),
+        "best_valid_ppl": min(perplexity(trial, e) for e in range(1, epoch + 1)),
+        "train_loss": 1.0,
+        "epoch_s": 0.5,
+        "tokens_per_s": 10.0,
+        "num_params": 3,
+    } | more
+
+
+def run_epoch(cell: CellSearch, trial: TrialState, epoch: int) -> bool:
+    """One epoch through scheduler and callback, as Tune calls them; True if the trial has ended."""
+    last = epoch >= cell.spec.max_epochs
+    report = result(trial, epoch, **({"test_ppl": 40.0} if last and trial.block == "confirm" else {}))
+    stop = not last and cell.decide(trial, epoch, report["valid_ppl"])
+    cell.record(trial, report)
+    if last or stop:
+        cell.end(trial)
+    return last or stop
+
+
+def run_all(cell: CellSearch, *, concurrent: int = 1, stop_after: int | None = None) -> int:
+    """Runs a study, ``concurrent`` trials an epoch each in turn; stops dead after ``stop_after`` epochs."""
+    live: list[TrialState] = []
+    epochs = 0
+    while True:
+        while len(live) < concurrent and (trial := cell.next_trial()):
+            live.append(trial)
+        if not live:
+            return epochs
+        for trial in list(live):
+            if run_epoch(cell, trial, trial.num_epochs + 1):
+                live.remove(trial)
+            epochs += 1
+            if epochs == stop_after:
+                return epochs

@@ -1,0 +1,77 @@
+"""A trial that has a pack to itself, as on a GPU, against ``Training``; which of the two a device gets."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from tests.support.packs import TEXT, TOKENS, alone, assert_same_state, diverging, make_config, timeless
+from trainables.pack import pack as packing
+from trainables.pack.pack import PackOfOne, begin_trial
+from trainables.recipes import VARIANTS
+from trainables.trial.epoch_result import NonFiniteLossError
+from trainables.trial.training import Training
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("variant", ["re", "real"])
+def test_it_is_the_trial_bit_for_bit(variant, number, dtype):
+    config = make_config(number, variant)
+    training, expected = alone(config, 2, dtype)
+    trial = PackOfOne(config, TOKENS, dtype=dtype)
+    assert [timeless(trial.train_epoch()) for _ in range(2)] == expected
+    assert_same_state(trial.state_dict(), training.state_dict())
+    assert trial.evaluate(TEXT, eos_id=9, batch_size=3) == training.evaluate(TEXT, eos_id=9, batch_size=3)
+    assert (trial.epoch, trial.num_params) == (training.epoch, training.num_params)
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_untied_or_compacted_it_is_the_trial_up_to_the_order_of_sums(variant, number):
+    config = make_config(number, variant)
+    training, expected = alone(config, 2)
+    trial = PackOfOne(config, TOKENS, dtype=torch.float64)
+    found = [timeless(trial.train_epoch()) for _ in range(2)]
+    assert [dataclasses.asdict(f) for f in found] == [pytest.approx(dataclasses.asdict(e), rel=1e-11) for e in expected]
+    distance = training.subspace_distance()
+    assert trial.subspace_distance() == (None if distance is None else pytest.approx(distance, rel=1e-6))
+
+
+def test_a_checkpoint_goes_either_way():
+    config = make_config(1)
+    whole, expected = alone(config, 3)
+    trial = PackOfOne(config, TOKENS, dtype=torch.float64)
+    found = [trial.train_epoch()]
+    training = begin_trial(config, TOKENS, trial.state_dict(), device="cpu", dtype=torch.float64)
+    assert isinstance(training, Training)
+    found.append(training.train_epoch())
+    trial = PackOfOne(config, TOKENS, training.state_dict(), dtype=torch.float64)
+    found.append(trial.train_epoch())
+    assert [timeless(f) for f in found] == expected
+    assert_same_state(trial.state_dict(), whole.state_dict())
+    with pytest.raises(ValueError, match="seed"):
+        PackOfOne(dataclasses.replace(config, seed=3), TOKENS, training.state_dict())
+
+
+def test_a_trial_that_diverges_says_so_as_training_does():
+    with pytest.raises(NonFiniteLossError) as theirs:
+        alone(diverging(1), 1)
+    with pytest.raises(NonFiniteLossError) as ours:
+        PackOfOne(diverging(1), TOKENS, dtype=torch.float64).train_epoch()
+    assert str(ours.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_gets_a_pack_and_a_cpu_does_not(device, monkeypatch):
+    asked = []
+    monkeypatch.setattr(packing, "PackOfOne", lambda *arguments, **options: asked.append((arguments, options)))
+    config = make_config(0)
+    begin_trial(config, TOKENS, device="cpu")
+    assert not asked
+    begin_trial(config, TOKENS, {"a": "state"}, device=device, precision="bf16")
+    assert asked == [
+        ((config, TOKENS, {"a": "state"}), {"device": device, "dtype": torch.float32, "precision": "bf16"})
+    ]

@@ -1,0 +1,206 @@
+"""One step of training of K trials side by side, without autograd: gradients of a window, clipping, SGD.
+
+Everything is on buffers made once, and nothing waits for the device: the clipping factors, the learning rates and
+whatever else is a trial's own act as tensors with a trial axis, and what depends on the data's values (the distinct
+words) is worked out from the CPU's copy of the tokens. So a CUDA graph can hold the step. No operation crosses the
+trial axis: a trial's NaN stays its own.
+
+Shapes: K trials, T steps, B streams, N = T B tokens, H units, V words, L layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainables.config import TrialConfig
+from trainables.data.batching import distinct_words
+from trainables.fused.head import Head, Targets, use_compaction
+from trainables.fused.layer import LayerBuffers, layer_backward, layer_forward
+from trainables.fused.matmul import add_rows, norms, shared_rows
+from trainables.fused.scores import AugmentedTerm
+from trainables.fused.weights import StackWeights
+
+TARGETS_MULTIPLE = 32
+"""Distinct targets are made up to a multiple of this. Tables (U, V) of ever new sizes would leave a process' heap in
+pieces: a PTB small trial then held 1.7 GB after two epochs."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window's tokens on the device; all trials of a stack read the same."""
+
+    inputs: Tensor
+    """(N,) ids."""
+    targets: Tensor
+    """(N,) ids."""
+    distinct_targets: tuple[Tensor, Tensor] | None = None
+    """(U,) ids and (N,) indices into them; with the augmented loss."""
+    distinct_inputs: tuple[Tensor, Tensor] | None = None
+    """The same of the inputs; where only their rows of the embedding have a gradient."""
+
+
+def make_window(
+    inputs: Tensor, targets: Tensor, *, augmented: bool, sparse: bool, device: torch.device | str
+) -> Window:
+    """A window of (T, B) token ids on the CPU, with the distinct words that are asked for."""
+
+    def move(x: Tensor) -> Tensor:
+        return x.to(device, non_blocking=True)
+
+    def distinct(words: Tensor, multiple_of: int) -> tuple[Tensor, Tensor]:
+        unique, index = distinct_words(words, multiple_of=multiple_of)
+        return move(unique), move(index)
+
+    return Window(
+        move(inputs.reshape(-1)),
+        move(targets.reshape(-1)),
+        distinct(targets, TARGETS_MULTIPLE) if augmented else None,
+        distinct(inputs, 1) if sparse else None,
+    )
+
+
+class StackStep:
+    """The training step of a stack.
+
+    The loss is summed over the window's steps and averaged over the streams (zaremba2014); learning rate and clipping
+    act on that.
+
+    Args:
+        weights: updated in place, and must not be replaced.
+        configs: of the trials, which share their shape.
+        refill: whether other trials may take the slots (``set_trial``). The step is then ready for any of the shape;
+            if not, it leaves out what these do not need.
+        compact: whether the head is compacted; None for the measured rule.
+    """
+
+    def __init__(
+        self, weights: StackWeights, configs: Sequence[TrialConfig], *, refill: bool, compact: bool | None = None
+    ) -> None:
+        first, like, k = configs[0], weights.embedding, weights.num_trials
+        assert len(configs) == k
+        self.weights, self.batch_size, self.bptt = weights, first.batch_size, first.bptt
+        if compact is None:
+            compact = not refill and all(use_compaction(c.hidden_size, c.drop_prob, like.device) for c in configs)
+        self.input_dropout = refill or any(c.input_dropout for c in configs)
+        self.max_norm = like.new_ones(k)
+        self.augmented = None
+        flows = first.augmented_loss and (refill or any(c.target_gradient == "flow" for c in configs))
+        if first.augmented_loss:
+            ones = [like.new_ones(k, 1, 1) for _ in range(3)]
+            self.augmented = AugmentedTerm(tau=ones[0], gamma=ones[1], flow=ones[2] if flows else None)
+        for slot, config in enumerate(configs):
+            self.set_trial(slot, config)
+        self.head = Head(k, self.bptt, self.batch_size, augmented=self.augmented, compact=compact, like=like[0])
+        hidden_size = like.shape[-1]
+        self.buffers = [LayerBuffers(k, self.bptt, self.batch_size, hidden_size, like=like) for _ in weights.layers]
+        self.d_x = [like.new_empty(k, self.bptt, self.batch_size, hidden_size) for _ in weights.layers]
+        # Untied, and with nothing flowing through the target distribution, only the window's own words have a
+        # gradient: their rows alone are kept, clipped and updated.
+        self.sparse_embedding = not weights.tie_weights and not flows and not refill and k == 1
+        self.d_weights = weights.like_without(*["embedding"] * self.sparse_embedding)
+
+    def set_trial(self, slot: int, config: TrialConfig) -> None:
+        """Puts a trial's settings in a slot."""
+        self.max_norm[slot] = config.max_grad_norm
+        if self.augmented is None:
+            return
+        assert config.tau is not None
+        assert config.gamma is not None
+        self.augmented.tau[slot], self.augmented.gamma[slot] = config.tau, config.gamma
+        if self.augmented.flow is not None:
+            self.augmented.flow[slot] = float(config.target_gradient == "flow")
+
+    @torch.no_grad()
+    def gradients(
+        self, window: Window, masks: Tensor, kept: Tensor, state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Forward and backward over a window; the gradients, summed over the streams, stay in the step.
+
+        Args:
+            window: the tokens.
+            masks: (L + 1, K, B, H), scaled; the first is ones for a trial without input dropout.
+            kept: (L + 1, K, B, H) booleans on the CPU; read by the compacted head only.
+            state: (hidden, cell), each (L, K, B, H), carried in.
+
+        Returns:
+            Sums of J and of J_aug over the window's tokens, each (K,), and the state to carry on.
+        """
+        self._window = window
+        k, t, b, h = self.buffers[0].shape
+        x = shared_rows(self.weights.embedding, window.inputs).view(k, t, b, h)
+        if self.input_dropout:
+            x.mul_(masks[0].unsqueeze(1))
+        xs = []
+        for index, (layer, buffers) in enumerate(zip(self.weights.layers, self.buffers, strict=True)):
+            xs.append(x)
+            x = layer_forward(x, layer, masks[index + 1], state[0][index], state[1][index], buffers)
+        losses = self.head(x, kept[-1], self.targets(window), self.weights.decoder, self.d_weights.decoder)
+        d_x = self.head.d_hidden.view(k, t, b, h)
+        for index in range(len(xs) - 1, -1, -1):
+            layer, buffers, d_layer = self.weights.layers[index], self.buffers[index], self.d_weights.layers[index]
+            layer_backward(d_x, xs[index], layer, masks[index + 1], buffers, d_layer, self.d_x[index])
+            d_x = self.d_x[index]
+        self.embedding_gradient(window, d_x, masks)
+        hidden = torch.stack([buffers.final_hidden for buffers in self.buffers])
+        return *losses, (hidden, torch.stack([buffers.final_cell for buffers in self.buffers]))
+
+    def targets(self, window: Window) -> Targets:
+        """The window's targets as the head takes them."""
+        k = self.weights.num_trials
+        words = window.targets.expand(k, -1)
+        if window.distinct_targets is None:
+            return Targets(words)
+        distinct, index = window.distinct_targets
+        return Targets(words, distinct.expand(k, -1), index.expand(k, -1))
+
+    def embedding_gradient(self, window: Window, d_x: Tensor, masks: Tensor) -> None:
+        """Adds the gradient of the first layer's input (K, T, B, H), which is overwritten, to the embedding's."""
+        self._window = window
+        if self.input_dropout:
+            d_x.mul_(masks[0].unsqueeze(1))
+        rows = d_x.view(d_x.shape[0], -1, d_x.shape[-1])
+        if self.sparse_embedding:
+            assert window.distinct_inputs is not None
+            words, index = window.distinct_inputs
+            self._rows = rows.new_zeros(1, words.numel(), rows.shape[-1])
+            add_rows(self._rows, index.unsqueeze(0), rows)
+        else:
+            add_rows(self.d_weights.named["embedding"], window.inputs.expand(rows.shape[0], -1), rows)
+
+    @torch.no_grad()
+    def update(self, lr: Tensor) -> Tensor:
+        """Clips each trial's gradients by their global norm and takes a step of plain SGD.
+
+        A tied matrix has one gradient and counts once.
+
+        Args:
+            lr: (K,), the learning rates in float64, on the device.
+
+        Returns:
+            (K,), the norms before clipping, of the loss averaged over the streams.
+        """
+        parts = [norms(gradient) for gradient in self.d_weights.named.values()]
+        if self.sparse_embedding:
+            parts.append(norms(self._rows))
+        norm = norms(torch.stack(parts, 1)) / self.batch_size
+        scale = (self.max_norm / norm).clamp_(max=1.0).mul_((lr / -self.batch_size).to(norm.dtype))
+        for name, gradient in self.d_weights.named.items():
+            parameter = self.weights.named[name]
+            parameter.addcmul_(gradient, scale.view(-1, *[1] * (parameter.dim() - 1)))
+        if self.sparse_embedding:
+            assert self._window.distinct_inputs is not None
+            self.weights.embedding[0].index_add_(0, self._window.distinct_inputs[0], self._rows[0] * scale)
+        return norm
+
+    def named_gradients(self) -> dict[str, Tensor]:
+        """Gradients (K, ...) of the loss of the last window, dense, by the parameter's name (tests and analysis)."""
+        gradients = dict(self.d_weights.named)
+        if self.sparse_embedding:
+            assert self._window.distinct_inputs is not None
+            gradients["embedding"] = torch.zeros_like(self.weights.embedding)
+            gradients["embedding"][0].index_add_(0, self._window.distinct_inputs[0], self._rows[0])
+        return {name: gradient / self.batch_size for name, gradient in gradients.items()}

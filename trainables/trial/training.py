@@ -1,0 +1,191 @@
+"""One trial's training: epochs, evaluation, checkpoint state."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.config import TrialConfig
+from trainables.data.batching import as_tokens, num_windows, to_streams, windows
+from trainables.fused.precision import check_precision, default_precision, use_precision
+from trainables.fused.single import Step
+from trainables.fused.weights import check_weights, to_cpu
+from trainables.models.distance import subspace_distance
+from trainables.models.vdlstm import VDLSTM, draw_masks, scale_masks
+from trainables.trial.epoch_result import EpochResult, divergence, epoch_result, windows_per_check
+from trainables.trial.epoch_result import NonFiniteLossError as NonFiniteLossError  # others have it from here
+from trainables.trial.evaluation import nats_per_token
+from trainables.trial.seeds import check_same_trial, make_generators
+
+
+class Training:
+    """One trial's training loop.
+
+    Random numbers come from two CPU generators of the trial's own, one for the weights and one for the masks, both
+    seeded from ``config.seed``; the global one is left alone.
+
+    Args:
+        config: the trial.
+        train: (N,) token ids of the training split.
+        device: where to train.
+        dtype: of weights and arithmetic.
+        precision: of the matrix products (``precision.py``); None for the device's default.
+
+    Raises:
+        ValueError: if a token is outside the vocabulary, the split does not fill one window, or the device does not
+            have the precision.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        train: np.ndarray | Tensor,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        precision: str | None = None,
+    ) -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.precision = check_precision(precision or default_precision(self.device), self.device)
+        self.epoch = 0
+        self._streams = training_streams(train, config)
+        self._num_windows = num_windows(self._streams.numel(), config.batch_size, config.bptt)
+        weight_generator, self._mask_generator = make_generators(config.seed)
+        word_major = self.device.type != "cpu"
+        self.model = VDLSTM.from_config(
+            config, generator=weight_generator, word_major=word_major, device=self.device, dtype=dtype
+        )
+        with use_precision(self.precision, self.device):  # it decides what pays in the step
+            self._step = Step(self.model, config)
+
+    @property
+    def num_params(self) -> int:
+        """Trainable parameters."""
+        return self.model.num_params
+
+    def train_epoch(self) -> EpochResult:
+        """Runs epoch ``self.epoch + 1`` at its learning rate, from a zero state (zaremba2014).
+
+        Raises:
+            NonFiniteLossError: if a loss or a gradient is not finite; the weights are then of no use.
+        """
+        config = self.config
+        epoch = self.epoch + 1
+        lr = config.lr_at(epoch)
+        start = time.perf_counter()
+        state = self.model.zero_state(config.batch_size)
+        # J, J_aug and the gradient's norm of each window
+        measured = torch.empty(self._num_windows, 3, dtype=self.model.embedding.dtype, device=self.device)
+        interval = windows_per_check(self.device)
+        checked = 0
+        for index, (inputs, targets) in enumerate(windows(self._streams, config.bptt, partial=False)):
+            kept = draw_masks(config.batch_size, config.hidden_size, config.drop_prob, self._mask_generator)
+            masks = scale_masks(
+                kept, config.drop_prob, input_dropout=config.input_dropout, like=self.model.embedding.detach()
+            )
+            with use_precision(self.precision, self.device):
+                cross_entropy, augmented, state = self._step.gradients(inputs, targets, masks, kept, state)
+                norm = self._step.update(lr)
+            measured[index, 0], measured[index, 1], measured[index, 2] = cross_entropy, augmented, norm
+            if (index + 1) % interval == 0 or index + 1 == self._num_windows:
+                self._check(measured[checked : index + 1], epoch, checked)
+                checked = index + 1
+        self.epoch = epoch
+        return epoch_result(measured, config, train_s=time.perf_counter() - start)
+
+    def _check(self, measured: Tensor, epoch: int, first_window: int) -> None:
+        error = divergence(measured, self.config, epoch=epoch, first_window=first_window, num_windows=self._num_windows)
+        if error is not None:
+            raise error
+
+    def evaluate(self, tokens: np.ndarray | Tensor, *, eos_id: int, batch_size: int = 20) -> float:
+        """Nats per token of a text in fp32: dropout off, state carried, every token counted (zaremba2014).
+
+        Args:
+            tokens: (N,) token ids.
+            eos_id: id of ``<eos>``, the context of the first token.
+            batch_size: streams, each starting from a zero state; 1 is the single-stream evaluation.
+
+        Raises:
+            ValueError: if a token is outside the vocabulary, or there is none.
+        """
+        text = as_tokens(tokens, self.config.vocab_size)
+        with use_precision("fp32", self.device):
+            return nats_per_token(self.model, text, eos_id=eos_id, batch_size=batch_size)
+
+    def subspace_distance(self) -> float | None:
+        """Appendix B between embedding and decoder; None when they are one matrix."""
+        if self.model.tie_weights:
+            return None
+        return subspace_distance(self.model.embedding.cpu(), self.model.decoder.cpu())
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides the rest of the trial, as plain values and CPU tensors of its own."""
+        return {
+            "config": self.config.to_dict(),
+            "epoch": self.epoch,
+            "model": self.model_state(),
+            "mask_generator": self._mask_generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where ``state_dict`` was taken: on the CPU, bit for bit as if never interrupted.
+
+        Raises:
+            ValueError: if the state is of another trial. A longer ``max_epochs`` is the same trial.
+        """
+        check_same_trial(self.config, state)
+        self.load_model_state(state["model"])
+        self._mask_generator.set_state(state["mask_generator"])
+        self.epoch = int(state["epoch"])
+
+    def model_state(self) -> dict[str, Tensor]:
+        """The weights alone, copied to the CPU."""
+        return to_cpu(dict(self.model.named_parameters()))
+
+    def load_model_state(self, state: dict[str, Tensor]) -> None:
+        """Takes over weights from ``model_state``.
+
+        Raises:
+            ValueError: if names or shapes are not this model's.
+        """
+        check_weights(dict(self.model.named_parameters()), state)
+        self.model.load_state_dict(state)
+
+    def peak_memory_bytes(self) -> int:
+        """Most memory held so far: the GPU's by this process, on the CPU the whole process'."""
+        return peak_memory_bytes(self.device)
+
+
+def training_streams(train: np.ndarray | Tensor, config: TrialConfig) -> Tensor:
+    """(S, B) streams of the training split, on the CPU.
+
+    Raises:
+        ValueError: if a token is outside the vocabulary or the split does not fill one window.
+    """
+    tokens = as_tokens(train, config.vocab_size)
+    if num_windows(tokens.numel(), config.batch_size, config.bptt) < 1:
+        raise ValueError(
+            f"the training split must fill one window: batch_size * (bptt + 1) = "
+            f"{config.batch_size * (config.bptt + 1)} tokens at least, got {tokens.numel()}"
+        )
+    return to_streams(tokens, config.batch_size)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Most memory held so far on the device; on the CPU the process' largest resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:  # getrusage's figure is inherited from the process that started this one
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
