@@ -52,7 +52,7 @@ class SubspaceConfig:
     """Learning rate of the decoder, see ``lr_at``. It acts on a loss summed over the window's steps and averaged over
     the streams."""
     warmup_epochs: int = FIGURE1.warmup_epochs
-    """First epochs, of a smaller learning rate."""
+    """First epochs, over which the learning rate rises from update to update."""
     plateau_epochs: int | None = FIGURE1.plateau_epochs
     """See ``ends_after``. None: a run always has all its epochs."""
     plateau_fall: float = FIGURE1.plateau_fall
@@ -100,9 +100,14 @@ class SubspaceConfig:
         """Updates of an epoch."""
         return (self.num_tokens // self.batch_size - 1) // self.bptt
 
-    def lr_at(self, epoch: int) -> float:
-        """Learning rate of epoch e, counted from 1: lr min(1, e / (warmup_epochs + 1)) (1 - (e - 1) / num_epochs)."""
-        rise = min(1.0, epoch / (self.warmup_epochs + 1))
+    def lr_at(self, epoch: int, window: int) -> float:
+        """Learning rate of the update after a window; epochs e and windows are counted from 1.
+
+        lr min(1, u / (warmup_epochs num_windows)) (1 - (e - 1) / num_epochs), with u = (e - 1) num_windows + window
+        the updates so far, this one among them.
+        """
+        update = (epoch - 1) * self.num_windows + window
+        rise = min(1.0, update / max(1, self.warmup_epochs * self.num_windows))
         return self.lr * rise * (self.num_epochs + 1 - epoch) / self.num_epochs
 
     def ends_after(self, distances: Sequence[float]) -> bool:

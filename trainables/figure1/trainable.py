@@ -100,7 +100,7 @@ class SubspaceTrainable(tune.Trainable):
             "epoch": epoch,
             "first_token": self._training.first_token,
             "vocab_size": self._training.vocab_size,
-            "lr": config.lr_at(epoch),
+            "lr": config.lr_at(epoch, config.num_windows),
             **asdict(result),
             "subspace_distance": self._training.subspace_distance(),
             "centred_distance": self._training.subspace_distance(centred=True),

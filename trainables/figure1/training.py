@@ -100,7 +100,6 @@ class SubspaceTraining:
             NonFiniteLossError: if a loss or a gradient is not finite; the weights are then of no use.
         """
         config, epoch = self.config, self.epoch + 1
-        lr = config.lr_at(epoch)
         state = self.model.zero_state(config.batch_size)
         measured = []  # J, J_aug and the gradient's norm of each window
         explained = ExplainedShare()
@@ -108,6 +107,7 @@ class SubspaceTraining:
             window, state = self._step.gradients(inputs, targets, state)
             values = [float(x) for x in (window.cross_entropy, window.augmented, self._step.clip())]
             measured.append(values)
+            lr = config.lr_at(epoch, len(measured))
             explained.add(window.hidden, window.target_vectors)
             if not np.isfinite(values).all():
                 raise NonFiniteLossError(
@@ -177,7 +177,7 @@ def measure_epoch_s(config: SubspaceConfig, *, num_threads: int, num_windows: in
         window, _ = training._step.gradients(inputs, targets, state)
         training._step.clip()
         ExplainedShare().add(window.hidden, window.target_vectors)
-        training._step.update(config.lr_at(1))
+        training._step.update(config.lr_at(1, 1))
         seconds.append(time.perf_counter() - start)
     start = time.perf_counter()
     for centred in (False, True):

@@ -109,7 +109,7 @@ def test_at_beta_zero_tau_changes_nothing_and_at_beta_one_the_bias_learns_nothin
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_word_vectors_keep_norm_one_while_they_move(optimizer: str) -> None:
-    training = SubspaceTraining(config(beta=0.5, optimizer=optimizer, target_gradient="flow", lr=0.1), TOKENS)
+    training = SubspaceTraining(config(beta=0.5, optimizer=optimizer, target_gradient="flow", lr=1.0), TOKENS)
     before = training.model.embedding.detach().clone()
     torch.testing.assert_close(before.norm(dim=1), torch.ones(len(before)))
     training.train_epoch()
@@ -225,10 +225,14 @@ def test_the_explained_share_is_that_of_the_epochs_own_windows() -> None:
 
 
 def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_zero() -> None:
-    run = config(lr=1.0, num_epochs=10, warmup_epochs=3)
-    falling = [1 - 0.1 * i for i in range(10)]
-    expected = [0.25 * falling[0], 0.5 * falling[1], 0.75 * falling[2], *falling[3:]]
-    assert [run.lr_at(epoch) for epoch in range(1, 11)] == pytest.approx(expected)
+    run = config(lr=1.0, num_epochs=10, warmup_epochs=2)
+    assert run.num_windows == 14
+    first = [run.lr_at(1, window) for window in range(1, 15)]
+    assert first == pytest.approx([window / 28 for window in range(1, 15)])
+    assert run.lr_at(2, 14) == pytest.approx(0.9)
+    for window in (1, 14):
+        assert [run.lr_at(epoch, window) for epoch in range(3, 11)] == pytest.approx([0.1 * k for k in range(8, 0, -1)])
+    assert config(lr=1.0, num_epochs=10, warmup_epochs=0).lr_at(1, 1) == 1.0
 
 
 def test_a_run_ends_where_the_distance_no_longer_falls() -> None:
