@@ -46,7 +46,7 @@ STUDY_PACKS = {"cpu": (), "cuda": (4, 16)}
 
 def measure_memory(size: str, corpus: str) -> float:
     """Peak memory of a trial's training and evaluation, in GB, beside interpreter and libraries; in a fresh process."""
-    command = [sys.executable, "-m", "trainables.benchmark.__main__", "--memory-of", f"{size}/{corpus}"]
+    command = [sys.executable, "-m", "trainables.benchmark", "--memory-of", f"{size}/{corpus}"]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

@@ -60,6 +60,11 @@ def _autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
+def _training(config: TrialConfig, tokens: Tensor, device: torch.device) -> Training:
+    """A trial whose step is made for the precision that is in force."""
+    return Training(config, tokens, device=device, precision=None if operand_dtype() is None else "bf16")
+
+
 def make_pack(
     config: TrialConfig, tokens: Tensor, num_trials: int, *, device: torch.device, precision: str
 ) -> Callable:
@@ -80,7 +85,7 @@ def make_step(config: TrialConfig, *, compact: bool | None = None, device: torch
     """This project's step, random numbers included."""
     generator = torch.Generator().manual_seed(0)
     tokens = zipf_tokens(config.vocab_size, config.batch_size * (config.bptt + 1), seed=0)
-    training = Training(config, tokens, device=device)
+    training = _training(config, tokens, device)
     model = training.model
     step = training._step if compact is None else Step(model, config, compact=compact)
     like, state = model.embedding.detach(), model.zero_state(config.batch_size)
@@ -176,7 +181,7 @@ def make_naive(config: TrialConfig, *, device: torch.device = CPU) -> Run:
 def make_bound(config: TrialConfig, *, device: torch.device = CPU) -> Run:
     """The step's head, clipping and update around ``nn.LSTM``."""
     tokens = zipf_tokens(config.vocab_size, config.batch_size * (config.bptt + 1), seed=0)
-    training = Training(config, tokens, device=device)
+    training = _training(config, tokens, device)
     model, step, h = training.model, training._step.stack, config.hidden_size
     lstm = nn.LSTM(h, h, NUM_LAYERS).to(device)
     generator = torch.Generator().manual_seed(0)
