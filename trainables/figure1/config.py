@@ -63,7 +63,7 @@ class SubspaceConfig:
     """Share of the learning rate that the layers' weights move at."""
     embedding_lr_share: float = FIGURE1.embedding_lr_share
     """Share of the learning rate that the word vectors move at while it is ``lr``. Their share falls with it, and so
-    their rate with its square: the decoder follows them at last."""
+    their rate with its square, so that the decoder catches up with them in the end."""
     init_range: float | None = FIGURE1.init_range
     """Weights start uniform in [-init_range, init_range]; None: each matrix (n, d) in the range sqrt(6 / (n + d)) of
     Glorot and Bengio (2010). Biases start at zero, word vectors then get norm 1."""
