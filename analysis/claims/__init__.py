@@ -1,6 +1,6 @@
 """The claims page: each claim of the paper, and two of our own, as one test stated before the data.
 
-To add one, write its test as a function from ``Sides`` to ``Findings`` and add a ``Claim`` to a module's ``CLAIMS``.
+To add one, write its test as a function from ``Arms`` to ``Findings`` and add a ``Claim`` to a module's ``CLAIMS``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from analysis.claims import perplexity as perplexity_claims
 from analysis.claims import search as search_claims
 from analysis.claims import tuned as tuned_claims
 from analysis.claims import weights as weights_claims
-from analysis.claims.arms import Sides
+from analysis.claims.arms import Arms
 from analysis.claims.verdicts import CONTRADICTED, NOT_ENOUGH, SUPPORTED, Claim, Verdict, conclude
 from analysis.records.load import Results
 
@@ -33,5 +33,5 @@ CLAIMS: tuple[Claim, ...] = tuple(
 
 def judge(results: Results, *, only: Collection[int] | None = None) -> list[Verdict]:
     """The verdict of every claim, whatever the records hold; or of some, by their numbers."""
-    sides = Sides(results)
-    return [conclude(claim, claim.compare(sides)) for claim in CLAIMS if only is None or claim.number in only]
+    arms = Arms(results)
+    return [conclude(claim, claim.compare(arms)) for claim in CLAIMS if only is None or claim.number in only]

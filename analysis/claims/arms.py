@@ -27,8 +27,8 @@ _TARGETS = {"wikitext2-a": "table2", "wikitext2-b": "table2"}  # what else but T
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
-    """One side of a comparison."""
+class Arm:
+    """One arm of a comparison."""
 
     place: str
     """Corpus and size, as people call them: ``PTB small``."""
@@ -43,12 +43,12 @@ class Side:
     study: str | None = None
     trial_ids: tuple[str, ...] = ()
     made_with: Mapping[str, str | None] = field(default_factory=dict)
-    """What sides of one place must share to be compared: precision, epochs, corpus, trials of the search."""
+    """What arms of one place must share to be compared: precision, epochs, corpus, trials of the search."""
 
 
 @dataclass
-class Sides:
-    """The sides that the records hold, each made once."""
+class Arms:
+    """The arms that the records hold, each made once."""
 
     results: Results
     _known: dict[tuple[str, Cell], Any] = field(default_factory=dict)
@@ -57,75 +57,75 @@ class Sides:
         """The study that stands for a cell."""
         return self._once("study", cell, lambda: study_of(self.results, cell))
 
-    def recipe(self, cell: Cell) -> Side:
+    def recipe(self, cell: Cell) -> Arm:
         """Test perplexity of the paper's recipe on fresh seeds, at full length."""
         return self._once("recipe", cell, lambda: self._recipe(cell))
 
-    def tuned(self, cell: Cell) -> Side:
+    def tuned(self, cell: Cell) -> Arm:
         """Test perplexity of the best configuration of a finished search on fresh seeds, at full length."""
         return self._once("tuned", cell, lambda: self._tuned(cell))
 
-    def second_session(self, cell: Cell) -> Side:
+    def second_session(self, cell: Cell) -> Arm:
         """Test perplexity of the paper's recipe trained for footnote 4's second session, at full length."""
         return self._once("second session", cell, lambda: self._second_session(cell))
 
-    def _recipe(self, cell: Cell) -> Side:
-        side, study = self._start(cell), self.study(cell)
+    def _recipe(self, cell: Cell) -> Arm:
+        arm, study = self._start(cell), self.study(cell)
         if study is None:
-            return side
-        return _confirmed(self._made(side, study), study, PAPER_ORIGIN)
+            return arm
+        return _confirmed(self._made(arm, study), study, PAPER_ORIGIN)
 
-    def _tuned(self, cell: Cell) -> Side:
-        side, study = self._start(cell), self.study(cell)
+    def _tuned(self, cell: Cell) -> Arm:
+        arm, study = self._start(cell), self.study(cell)
         if study is None:
-            return side
+            return arm
         ended = int((study.search["status"] != "interrupted").sum())
-        side = self._made(side, study)
+        arm = self._made(arm, study)
         if (budget := study.num_samples) is None:
-            return replace(side, lacks="no record of the search's budget")
+            return replace(arm, lacks="no record of the search's budget")
         if not study.has_search:
-            return replace(side, lacks="the paper's recipe alone, no search")
+            return replace(arm, lacks="the paper's recipe alone, no search")
         if ended < budget:
-            return replace(side, lacks=f"{ended} of {budget} trials of the search have ended")
-        side = replace(side, made_with={**side.made_with, "trials of the search": str(ended)})
+            return replace(arm, lacks=f"{ended} of {budget} trials of the search have ended")
+        arm = replace(arm, made_with={**arm.made_with, "trials of the search": str(ended)})
         origin = tuned_origin(study)
         if origin is None:
-            return replace(side, lacks="the best of the search is not confirmed")
-        side = _confirmed(side, study, origin)
+            return replace(arm, lacks="the best of the search is not confirmed")
+        arm = _confirmed(arm, study, origin)
         best = _best_of_search(study)
-        if origin != best and not side.lacks:
-            side = replace(side, lacks=f"the best of the search, {best}, is not confirmed")
-        return side
+        if origin != best and not arm.lacks:
+            arm = replace(arm, lacks=f"the best of the search, {best}, is not confirmed")
+        return arm
 
-    def _second_session(self, cell: Cell) -> Side:
-        side, study = self._start(cell), second_session_of(self.results, cell)
-        side = replace(side, label=f"second session of {side.label}", command="python -m study.reproduce footnote4")
+    def _second_session(self, cell: Cell) -> Arm:
+        arm, study = self._start(cell), second_session_of(self.results, cell)
+        arm = replace(arm, label=f"second session of {arm.label}", command="python -m study.reproduce footnote4")
         if study is None:
-            return side
-        side = _confirmed(self._made(side, study, epochs=False), study, PAPER_ORIGIN, full_length=False)
+            return arm
+        arm = _confirmed(self._made(arm, study, epochs=False), study, PAPER_ORIGIN, full_length=False)
         done, full = confirmed_trials(study, PAPER_ORIGIN), SIZES[cell.size].max_epochs
-        if not side.lacks and ((done["max_epochs"] < 2 * full) | (done["second_session_epoch"] != full + 1)).any():
+        if not arm.lacks and ((done["max_epochs"] < 2 * full) | (done["second_session_epoch"] != full + 1)).any():
             lengths = f"{done['second_session_epoch'].min() - 1:.0f} of {done['max_epochs'].min():.0f} epochs"
-            side = replace(side, lacks=f"the first session has {lengths}, in full it has {full} of {2 * full}")
-        return side
+            arm = replace(arm, lacks=f"the first session has {lengths}, in full it has {full} of {2 * full}")
+        return arm
 
-    def _start(self, cell: Cell) -> Side:
+    def _start(self, cell: Cell) -> Arm:
         target = _TARGETS.get(cell.corpus, "table1")
         where = "" if target == "table2" else f" --size {cell.size} --corpus {cell.corpus}"
-        return Side(
+        return Arm(
             place=place_name(cell.corpus, cell.size),
             label=variant_label(cell.variant),
             lacks=NOT_RUN,
             command=f"python -m study.reproduce {target}{where}",
         )
 
-    def _made(self, side: Side, study: CellStudy, *, epochs: bool = True) -> Side:
+    def _made(self, arm: Arm, study: CellStudy, *, epochs: bool = True) -> Arm:
         runs = self.results.runs
         sums = sorted(set(runs.loc[runs["study"] == study.study, "corpus_sha256"].dropna()))
         made_with: dict[str, str | None] = {"precision": study.precision, "corpus": " ".join(sums) or None}
         if epochs:
             made_with["epochs"] = None if study.max_epochs is None else str(study.max_epochs)
-        return replace(side, study=study.study, lacks="", made_with=made_with)
+        return replace(arm, study=study.study, lacks="", made_with=made_with)
 
     def _once(self, kind: str, cell: Cell, make: Callable[[], Any]) -> Any:
         if (kind, cell) not in self._known:
@@ -144,7 +144,7 @@ def variant_label(variant: str) -> str:
     return VARIANTS[variant].label if variant in VARIANTS else variant
 
 
-def _confirmed(side: Side, study: CellStudy, origin: str, *, full_length: bool = True) -> Side:
+def _confirmed(arm: Arm, study: CellStudy, origin: str, *, full_length: bool = True) -> Arm:
     done = confirmed_trials(study, origin)
     values = ppl_by_seed(study, origin, "test")
     used = done[done["seed"].isin(list(values))]
@@ -155,7 +155,7 @@ def _confirmed(side: Side, study: CellStudy, origin: str, *, full_length: bool =
         lacks.append(f"{diverged} of {len(own)} seeds diverged")
     if full_length:
         lacks += shortfall(study, used if values else study.trials)
-    return replace(side, values=values, lacks=", ".join(lacks), trial_ids=tuple(used["trial_id"]))
+    return replace(arm, values=values, lacks=", ".join(lacks), trial_ids=tuple(used["trial_id"]))
 
 
 def _best_of_search(study: CellStudy) -> str | None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-from analysis.claims.arms import Side
+from analysis.claims.arms import Arm
 from analysis.stats.contrasts import MARGIN_PPL, Contrast, contrast, holm, seeds_needed
 from analysis.stats.intervals import t_quantile
 
@@ -38,7 +38,7 @@ class Comparison:
     """What ``num`` counts."""
     named: bool = True
     """Whether the claim names it; others are shown beside it and decide nothing."""
-    sides: tuple[Side, ...] = ()
+    arms: tuple[Arm, ...] = ()
     num: int = 0
     effect: float | None = None
     low: float | None = None
@@ -58,12 +58,12 @@ class Comparison:
     flag: str = "--seeds"
     """Of the command that runs them."""
     blocked: str = ""
-    """Why it must not be judged although its sides may be."""
+    """Why it must not be judged although its arms may be."""
 
     @property
     def usable(self) -> bool:
         """Whether it may be judged."""
-        return not self.blocked and not any(side.lacks for side in self.sides)
+        return not self.blocked and not any(arm.lacks for arm in self.arms)
 
 
 def below(
@@ -71,7 +71,7 @@ def below(
     a: Mapping[int, float],
     b: Mapping[int, float],
     *,
-    sides: Sequence[Side],
+    arms: Sequence[Arm],
     family: int,
     level: Mapping[int, float] | None = None,
     equal_is_against: bool = True,
@@ -85,7 +85,7 @@ def below(
         name: of the comparison.
         a: seed -> value.
         b: seed -> value.
-        sides: where the values come from.
+        arms: where the values come from.
         family: comparisons that the claim names.
         level: perplexities at whose level the ratio is turned into a difference; b itself by default. To be given
             where a and b are ratios.
@@ -94,11 +94,11 @@ def below(
         measure: what a / b is.
         named: whether the claim names this comparison.
     """
-    sides = tuple(sides)
-    made = Comparison(name=name, measure=measure, named=named, sides=sides, blocked=mixed(sides))
+    arms = tuple(arms)
+    made = Comparison(name=name, measure=measure, named=named, arms=arms, blocked=mixed(arms))
     found, strict = contrast(a, b), contrast(a, b, confidence=1 - ALPHA / family)
     if found is None or strict is None:
-        return replace(made, more="seeds that all sides share") if made.usable else made
+        return replace(made, more="seeds that all arms share") if made.usable else made
     made = _with_effect(made, found)
     if not named or not made.usable:
         return made
@@ -115,18 +115,16 @@ def below(
     return _with_needed(made, found, needed)
 
 
-def same(
-    name: str, a: Mapping[int, float], b: Mapping[int, float], *, sides: Sequence[Side], family: int
-) -> Comparison:
+def same(name: str, a: Mapping[int, float], b: Mapping[int, float], *, arms: Sequence[Arm], family: int) -> Comparison:
     """Whether a and b are equal within 1.0 perplexity, paired over their seeds.
 
     Against the claim is a difference of which the whole interval, of confidence 1 - .05 / ``family``, lies outside.
     """
-    sides = tuple(sides)
-    made = Comparison(name=name, sides=sides, blocked=mixed(sides))
+    arms = tuple(arms)
+    made = Comparison(name=name, arms=arms, blocked=mixed(arms))
     found, strict = contrast(a, b), contrast(a, b, confidence=1 - ALPHA / family)
     if found is None or strict is None:
-        return replace(made, more="seeds that all sides share") if made.usable else made
+        return replace(made, more="seeds that all arms share") if made.usable else made
     # The sign-flip test is of "no difference", which nothing here rests on.
     made = replace(_with_effect(made, found), p=None, opposite=False)
     if not made.usable:
@@ -141,14 +139,14 @@ def same(
     return _with_needed(made, found, [_seeds_for_equality(found, float(found.level or math.nan), ALPHA)])
 
 
-def mixed(sides: Sequence[Side]) -> str:
-    """What sides of the same place do not share though they must; empty if they can be compared."""
-    for place in dict.fromkeys(side.place for side in sides):
-        own = [side for side in sides if side.place == place]
-        for what in dict.fromkeys(key for side in own for key in side.made_with):
-            found = {side.made_with[what] for side in own if side.made_with.get(what) is not None}
+def mixed(arms: Sequence[Arm]) -> str:
+    """What arms of the same place do not share though they must; empty if they can be compared."""
+    for place in dict.fromkeys(arm.place for arm in arms):
+        own = [arm for arm in arms if arm.place == place]
+        for what in dict.fromkeys(key for arm in own for key in arm.made_with):
+            found = {arm.made_with[what] for arm in own if arm.made_with.get(what) is not None}
             if len(found) > 1:
-                names = ", ".join(f"{side.label} {side.made_with.get(what)}" for side in own)
+                names = ", ".join(f"{arm.label} {arm.made_with.get(what)}" for arm in own)
                 return f"{place}: not the same {what} ({names})"
     return ""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from analysis import paper
-from analysis.claims.arms import Side, Sides, place_name
+from analysis.claims.arms import Arm, Arms, place_name
 from analysis.claims.comparisons import Comparison, below
 from analysis.claims.verdicts import Claim, Findings
 from analysis.measures.settings import cells_with_records
@@ -39,51 +39,49 @@ RULE = """Means of ln(test perplexity) under the paper's recipe, paired over fre
 count. Supported: every comparison comes out, each with p <= .05 in the exact two-sided sign-flip test (all must, so
 none is corrected). Contradicted: any comes out the other way with p <= .05 after Holm's adjustment over all of
 them, run or not"""
-EQUAL = f", or its two sides are shown to be equal within {MARGIN_PPL} perplexity at level .05 / their number"
+EQUAL = f", or its two arms are shown to be equal within {MARGIN_PPL} perplexity at level .05 / their number"
 ELSE = ". Else: not enough evidence. Comparisons that the claim does not name are shown and decide nothing."
 
 
-def ratio(a: Side, b: Side) -> dict[int, float]:
+def ratio(a: Arm, b: Arm) -> dict[int, float]:
     """a / b over the seeds that both have."""
     return {seed: a.values[seed] / b.values[seed] for seed in sorted(set(a.values) & set(b.values))}
 
 
-def pair(a: Side, b: Side, *, family: int, named: bool = True, equal_is_against: bool = True) -> Comparison:
+def pair(a: Arm, b: Arm, *, family: int, named: bool = True, equal_is_against: bool = True) -> Comparison:
     """Whether a lies below b in the same place."""
     return below(
-        f"{a.label} / {b.label}, {a.place}", a.values, b.values, sides=(a, b), family=family,
+        f"{a.label} / {b.label}, {a.place}", a.values, b.values, arms=(a, b), family=family,
         equal_is_against=equal_is_against, named=named,
     )  # fmt: skip
 
 
-def other_places(sides: Sides, named: tuple[Place, ...]) -> Iterator[Place]:
+def other_places(arms: Arms, named: tuple[Place, ...]) -> Iterator[Place]:
     """Where else there are records, in the registries' order."""
-    found = dict.fromkeys(Place(cell.corpus, cell.size) for cell in cells_with_records(sides.results))
+    found = dict.fromkeys(Place(cell.corpus, cell.size) for cell in cells_with_records(arms.results))
     yield from (place for place in found if place not in named)
 
 
-def _each_beats_the_baseline(sides: Sides) -> Findings:
+def _each_beats_the_baseline(arms: Arms) -> Findings:
     family = len(TABLE_1) * len(IMPROVED)
     return Findings(
         comparisons=[
-            pair(
-                sides.recipe(place.cell(v)), sides.recipe(place.cell("baseline")), family=family, named=place in TABLE_1
-            )
-            for place in (*TABLE_1, *other_places(sides, TABLE_1))
+            pair(arms.recipe(place.cell(v)), arms.recipe(place.cell("baseline")), family=family, named=place in TABLE_1)
+            for place in (*TABLE_1, *other_places(arms, TABLE_1))
             for v in IMPROVED
         ],
-        remark=_first_glance(sides),
+        remark=_first_glance(arms),
     )
 
 
-def _first_glance(sides: Sides) -> str:
+def _first_glance(arms: Arms) -> str:
     """Where no fresh seed has ended, what the searches' first trials, the paper's recipe, have reached."""
     found = []
     for place in TABLE_1:
         first: dict[str, tuple[int, float]] = {}
         for variant in VARIANTS:
-            study = sides.study(place.cell(variant))
-            if study is not None and not sides.recipe(place.cell(variant)).values:
+            study = arms.study(place.cell(variant))
+            if study is not None and not arms.recipe(place.cell(variant)).values:
                 trials = study.search[(study.search["block"] == "default") & (study.search["status"] == "complete")]
                 if len(trials):
                     first[variant] = (int(trials["max_epochs"].iloc[0]), float(trials["best_valid_ppl"].iloc[0]))
@@ -95,76 +93,76 @@ def _first_glance(sides: Sides) -> str:
     return f"{note}: {' and '.join(found)}" if found else ""
 
 
-def _real_is_best(sides: Sides) -> Findings:
+def _real_is_best(arms: Arms) -> Findings:
     others = [v for v in VARIANTS if v != "real"]
     return Findings(
         comparisons=[
             pair(
-                sides.recipe(place.cell("real")), sides.recipe(place.cell(v)), family=len(TABLE_1) * len(others),
+                arms.recipe(place.cell("real")), arms.recipe(place.cell(v)), family=len(TABLE_1) * len(others),
                 named=place in TABLE_1, equal_is_against=False,
             )
-            for place in (*TABLE_1, *other_places(sides, TABLE_1))
+            for place in (*TABLE_1, *other_places(arms, TABLE_1))
             for v in others
         ]
     )  # fmt: skip
 
 
-def _al_helps_small_networks_more(sides: Sides) -> Findings:
+def _al_helps_small_networks_more(arms: Arms) -> Findings:
     pairs = [(SMALL, LARGE), (SMALL, Place("ptb", "medium")), (Place("ptb", "medium"), LARGE)]
     pairs.append((WHOLE, Place("wikitext2", "medium")))
     comparisons = []
     for smaller, larger in pairs:
-        used = [sides.recipe(place.cell(v)) for place in (smaller, larger) for v in ("al", "baseline")]
+        used = [arms.recipe(place.cell(v)) for place in (smaller, larger) for v in ("al", "baseline")]
         comparisons.append(
             below(
                 f"(AL / VD-LSTM, {used[0].place}) / (the same, {used[2].place})", ratio(*used[:2]), ratio(*used[2:]),
-                sides=used, family=1, level=used[1].values, named=smaller == SMALL and larger == LARGE,
+                arms=used, family=1, level=used[1].values, named=smaller == SMALL and larger == LARGE,
             )
         )  # fmt: skip
     return Findings(comparisons=comparisons)
 
 
-def _re_beats_al_on_large_networks(sides: Sides) -> Findings:
+def _re_beats_al_on_large_networks(arms: Arms) -> Findings:
     places = [LARGE, Place("ptb", "medium"), Place("wikitext2", "large"), Place("wikitext2", "medium")]
     return Findings(
         comparisons=[
-            pair(sides.recipe(place.cell("re")), sides.recipe(place.cell("al")), family=1, named=place == LARGE)
+            pair(arms.recipe(place.cell("re")), arms.recipe(place.cell("al")), family=1, named=place == LARGE)
             for place in places
         ]
     )
 
 
-def _al_needs_little_data(sides: Sides) -> Findings:
+def _al_needs_little_data(arms: Arms) -> Findings:
     family = 2 + len(HALVES)
-    al, re = (sides.recipe(WHOLE.cell(v)) for v in ("al", "re"))
-    small_al, small_re = (sides.recipe(SMALL.cell(v)) for v in ("al", "re"))
+    al, re = (arms.recipe(WHOLE.cell(v)) for v in ("al", "re"))
+    small_al, small_re = (arms.recipe(SMALL.cell(v)) for v in ("al", "re"))
     comparisons = [
         below(
             f"VD-LSTM+AL / (VD-LSTM+RE + {MARGIN_PPL}), {small_al.place}", small_al.values,
             {seed: ppl + MARGIN_PPL for seed, ppl in small_re.values.items()},
-            sides=(small_al, small_re), family=family, equal_is_against=False,
+            arms=(small_al, small_re), family=family, equal_is_against=False,
         ),
         pair(re, al, family=family),
     ]  # fmt: skip
     for half in HALVES:
-        half_al, half_re = (sides.recipe(half.cell(v)) for v in ("al", "re"))
+        half_al, half_re = (arms.recipe(half.cell(v)) for v in ("al", "re"))
         comparisons.append(
             below(
                 f"(AL / RE, {half_al.place}) / (the same, {al.place})", ratio(half_al, half_re), ratio(al, re),
-                sides=(half_al, half_re, al, re), family=family, level=half_re.values,
+                arms=(half_al, half_re, al, re), family=family, level=half_re.values,
             )
         )  # fmt: skip
     return Findings(comparisons=comparisons)
 
 
-def _most_of_the_gain_is_re(sides: Sides) -> Findings:
-    base, re, real = (sides.recipe(LARGE.cell(v)) for v in ("baseline", "re", "real"))
+def _most_of_the_gain_is_re(arms: Arms) -> Findings:
+    base, re, real = (arms.recipe(LARGE.cell(v)) for v in ("baseline", "re", "real"))
     half_way = {s: math.sqrt(base.values[s] * real.values[s]) for s in sorted(set(base.values) & set(real.values))}
     comparisons = [
         pair(real, base, family=2),
         below(
             f"VD-LSTM+RE / half-way from VD-LSTM to VD-LSTM+REAL, {re.place}", re.values, half_way,
-            sides=(re, base, real), family=2, equal_is_against=False,
+            arms=(re, base, real), family=2, equal_is_against=False,
         ),
     ]  # fmt: skip
     return Findings(comparisons=comparisons, remark=share_of_gain(base.values, re.values, real.values))

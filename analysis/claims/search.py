@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.claims.arms import Side, Sides, place_name
+from analysis.claims.arms import Arm, Arms, place_name
 from analysis.claims.comparisons import AGAINST, ALPHA, SHOWN, Comparison, mixed
 from analysis.claims.perplexity import ELSE, TABLE_1, Place, other_places
 from analysis.claims.verdicts import Claim, Findings
@@ -32,38 +32,38 @@ DRAWN = tuple(
 )  # where the two readings of the dropout number differ
 
 
-def _random_block(sides: Sides, place: Place, variant: str) -> tuple[Side, pd.DataFrame]:
-    """The random draws of a cell that were trained to the end or diverged, with ``loss``, and the side they make."""
+def _random_block(arms: Arms, place: Place, variant: str) -> tuple[Arm, pd.DataFrame]:
+    """The random draws of a cell that were trained to the end or diverged, with ``loss``, and the arm they make."""
     cell = place.cell(variant)
-    study, side = sides.study(cell), replace(sides.recipe(cell), values={}, trial_ids=())
+    study, arm = arms.study(cell), replace(arms.recipe(cell), values={}, trial_ids=())
     if study is None:
-        return side, sides.results.trials.iloc[:0].assign(loss=[])
+        return arm, arms.results.trials.iloc[:0].assign(loss=[])
     drawn = study.search[study.search["block"] == "random"]
     diverged = (drawn["status"] == "failed") & (drawn["stopped_by"] == "non_finite_loss")
     drawn = drawn[((drawn["status"] == "complete") & drawn["best_valid_ppl"].notna()) | diverged]
     loss = np.log(drawn["best_valid_ppl"].astype(float)).where(drawn["status"] == "complete", np.inf)
     lacks = "no random draw has ended" if drawn.empty else ", ".join(shortfall(study, drawn))
-    return replace(side, lacks=lacks, trial_ids=tuple(drawn["trial_id"])), drawn.assign(loss=loss)
+    return replace(arm, lacks=lacks, trial_ids=tuple(drawn["trial_id"])), drawn.assign(loss=loss)
 
 
-def _moderate_steps_do_no_harm(sides: Sides) -> Findings:
+def _moderate_steps_do_no_harm(arms: Arms) -> Findings:
     comparisons = []
-    for place in (*TABLE_1, *other_places(sides, TABLE_1)):
-        blocks = [_random_block(sides, place, variant) for variant in AUGMENTED]
-        used = tuple(side for side, _ in blocks)
+    for place in (*TABLE_1, *other_places(arms, TABLE_1)):
+        blocks = [_random_block(arms, place, variant) for variant in AUGMENTED]
+        used = tuple(arm for arm, _ in blocks)
         draws = pd.concat([drawn for _, drawn in blocks if len(drawn)] or [blocks[0][1]])
         recipe = paper_config(AUGMENTED[0], place.size, place.corpus) if _known(place) else None
         costs = step_costs(draws, {name: float(getattr(recipe, name)) for name in STEPS}) if recipe else {}
         for name, words in STEPS.items():
             made = Comparison(
                 name=f"{words} a moderate step off the recipe / near it, {place_name(*place)}",
-                measure="ratio of validation perplexities", unit="random draws", named=place in TABLE_1, sides=used,
+                measure="ratio of validation perplexities", unit="random draws", named=place in TABLE_1, arms=used,
                 num=len(draws), blocked=mixed(used), flag="--num-samples",
             )  # fmt: skip
             if name not in costs:
                 comparisons.append(_with_draws(made, max(MIN_DRAWS, 2 * made.num)) if made.usable else made)
                 continue
-            cost, level = costs[name], _level(sides, place, draws)
+            cost, level = costs[name], _level(arms, place, draws)
             (low, high), strict = cost.interval(), cost.interval(1 - ALPHA / (len(TABLE_1) * len(STEPS)))
             made = replace(
                 made, effect=math.exp(cost.mean), low=math.exp(low), high=math.exp(high),
@@ -80,11 +80,11 @@ def _moderate_steps_do_no_harm(sides: Sides) -> Findings:
     return Findings(comparisons=comparisons)
 
 
-def _level(sides: Sides, place: Place, draws: pd.DataFrame) -> float:
+def _level(arms: Arms, place: Place, draws: pd.DataFrame) -> float:
     """Validation perplexity of the recipe in this place: of the searches' first trials, else the best draws."""
     levels = []
     for variant in AUGMENTED:
-        study = sides.study(place.cell(variant))
+        study = arms.study(place.cell(variant))
         if study is not None:
             done = study.search[study.search["status"] == "complete"]
             recipe = done[done["block"] == "default"]
@@ -92,15 +92,15 @@ def _level(sides: Sides, place: Place, draws: pd.DataFrame) -> float:
     return math.exp(math.fsum(map(math.log, levels)) / len(levels))
 
 
-def _dropout_numbers_are_keep_probabilities(sides: Sides) -> Findings:
+def _dropout_numbers_are_keep_probabilities(arms: Arms) -> Findings:
     comparisons = []
-    for place in (*DRAWN, *other_places(sides, TABLE_1)):
+    for place in (*DRAWN, *other_places(arms, TABLE_1)):
         keep = CORPORA[place.corpus].keep_prob.get(place.size, 0.5) if _known(place) else 0.5
         if keep == 0.5:
             continue
-        blocks = [_random_block(sides, place, variant) for variant in VARIANTS]
-        fit = [(side, drawn) for side, drawn in blocks if not side.lacks]
-        used = tuple(side for side, _ in fit or blocks)
+        blocks = [_random_block(arms, place, variant) for variant in VARIANTS]
+        fit = [(arm, drawn) for arm, drawn in blocks if not arm.lacks]
+        used = tuple(arm for arm, _ in fit or blocks)
         kept, dropped = (
             [drawn.loc[(drawn["drop_prob"] - reading).abs() < WINDOW, "loss"].to_numpy() for _, drawn in fit or blocks]
             for reading in (1.0 - keep, keep)
@@ -108,7 +108,7 @@ def _dropout_numbers_are_keep_probabilities(sides: Sides) -> Findings:
         near = sum(map(len, (*kept, *dropped)))
         made = Comparison(
             name=f"chance that drop_prob near {1 - keep:.3g} beats {keep:.3g}, {place_name(*place)}",
-            measure="chance", unit="random draws", named=place in DRAWN, sides=used, num=near, blocked=mixed(used),
+            measure="chance", unit="random draws", named=place in DRAWN, arms=used, num=near, blocked=mixed(used),
             flag="--num-samples",
         )  # fmt: skip
         found = stratified_rank_test(list(zip(kept, dropped, strict=True)))
@@ -137,7 +137,7 @@ def _with_draws(made: Comparison, draws: float | None) -> Comparison:
         return replace(made, more="more random draws than can be told")
     total = math.ceil(draws)
     return replace(
-        made, more=f"about {total} random draws in all", num_needed=2 * math.ceil(total / len(made.sides)) + 1
+        made, more=f"about {total} random draws in all", num_needed=2 * math.ceil(total / len(made.arms)) + 1
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analysis.claims.arms import Side, Sides
+from analysis.claims.arms import Arm, Arms
 from analysis.claims.comparisons import Comparison, below, same
 from analysis.claims.perplexity import ELSE, EQUAL, IMPROVED, RULE, SMALL, TABLE_1, other_places, pair
 from analysis.claims.verdicts import Claim, Findings
@@ -15,57 +15,57 @@ from analysis.stats.contrasts import MARGIN_PPL
 from trainables.recipes import VARIANTS
 
 
-def _second_session(sides: Sides) -> Findings:
+def _second_session(arms: Arms) -> Findings:
     family, comparisons = len(VARIANTS), []
     for variant in VARIANTS:
         cell = SMALL.cell(variant)
-        second, first = sides.second_session(cell), sides.recipe(cell)
+        second, first = arms.second_session(cell), arms.recipe(cell)
         name = f"two sessions / one, {first.label}, {first.place}"
         if variant == "baseline":
-            made = same(name, second.values, first.values, sides=(second, first), family=family)
+            made = same(name, second.values, first.values, arms=(second, first), family=family)
         else:
-            made = below(name, second.values, first.values, sides=(second, first), family=family)
+            made = below(name, second.values, first.values, arms=(second, first), family=family)
         comparisons.append(made)
-    return Findings(comparisons=[*comparisons, *_within_trials(sides)])
+    return Findings(comparisons=[*comparisons, *_within_trials(arms)])
 
 
-def _within_trials(sides: Sides) -> Iterator[Comparison]:
+def _within_trials(arms: Arms) -> Iterator[Comparison]:
     """The best epoch of the second session against that of the first, by validation, in the very same trials."""
     for variant in VARIANTS:
         cell = SMALL.cell(variant)
-        study = second_session_of(sides.results, cell)
-        found = sessions(sides.results, study) if study is not None else None
+        study = second_session_of(arms.results, cell)
+        found = sessions(arms.results, study) if study is not None else None
         if study is None or found is None:
             continue
-        side = Side(
-            place=sides.recipe(cell).place, label=VARIANTS[variant].label, study=study.study, trial_ids=found.trial_ids
+        arm = Arm(
+            place=arms.recipe(cell).place, label=VARIANTS[variant].label, study=study.study, trial_ids=found.trial_ids
         )
         yield below(
-            f"second session / first, {side.label}, {side.place}", found.second, found.first, sides=(side,), family=1,
+            f"second session / first, {arm.label}, {arm.place}", found.second, found.first, arms=(arm,), family=1,
             measure="ratio of validation perplexities", named=False,
         )  # fmt: skip
 
 
-def _gains_survive_tuning(sides: Sides) -> Findings:
+def _gains_survive_tuning(arms: Arms) -> Findings:
     family = len(TABLE_1) * len(IMPROVED)
     comparisons = []
-    for place in (*TABLE_1, *other_places(sides, TABLE_1)):
-        base = sides.tuned(place.cell("baseline"))
+    for place in (*TABLE_1, *other_places(arms, TABLE_1)):
+        base = arms.tuned(place.cell("baseline"))
         for variant in IMPROVED:
-            comparisons.append(pair(sides.tuned(place.cell(variant)), base, family=family, named=place in TABLE_1))
-    return Findings(comparisons=comparisons, remark=_debts(sides))
+            comparisons.append(pair(arms.tuned(place.cell(variant)), base, family=family, named=place in TABLE_1))
+    return Findings(comparisons=comparisons, remark=_debts(arms))
 
 
-def _debts(sides: Sides) -> str:
+def _debts(arms: Arms) -> str:
     """The part of each lead that goes when both are tuned, where both are."""
     found = []
-    for place in (*TABLE_1, *other_places(sides, TABLE_1)):
+    for place in (*TABLE_1, *other_places(arms, TABLE_1)):
         for variant in IMPROVED:
             cells = (place.cell(variant), place.cell("baseline"))
-            recipe, tuned = [sides.recipe(cell) for cell in cells], [sides.tuned(cell) for cell in cells]
-            if any(side.lacks for side in (*recipe, *tuned)):
+            recipe, tuned = [arms.recipe(cell) for cell in cells], [arms.tuned(cell) for cell in cells]
+            if any(arm.lacks for arm in (*recipe, *tuned)):
                 continue
-            debt = tuning_debt(*(side.values for side in (*recipe, *tuned)))
+            debt = tuning_debt(*(arm.values for arm in (*recipe, *tuned)))
             if debt is not None:
                 sure = debt.low is not None and debt.high is not None
                 interval = f" ({debt.low:+.3f} to {debt.high:+.3f})" if sure else ""
@@ -89,7 +89,7 @@ CLAIMS = (
         claim="The gains of AL, RE and REAL survive when the baseline is tuned with an equal budget.",
         where="ours; the paper does not say how its baseline was tuned",
         test=f"""As claim 1, with the configuration of lowest validation perplexity of a finished search in place of the
-        paper's recipe, and only where both sides had searches of as many trials and epochs. {RULE}{EQUAL}{ELSE} The
+        paper's recipe, and only where both arms had searches of as many trials and epochs. {RULE}{EQUAL}{ELSE} The
         intervals hold for the configurations that these searches found; other searches may find others.""",
         compare=_gains_survive_tuning,
     ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.claims.arms import Side, Sides
+from analysis.claims.arms import Arm, Arms
 from analysis.claims.comparisons import AGAINST, OPEN, PPL_RATIO, SHOWN, Comparison, settle
 from analysis.tables.table import Source
 
@@ -56,7 +56,7 @@ class Claim:
     claim: str
     where: str
     test: str
-    compare: Callable[[Sides], Findings]
+    compare: Callable[[Arms], Findings]
 
 
 def conclude(claim: Claim, findings: Findings) -> Verdict:
@@ -131,18 +131,18 @@ def _effect(comparisons: Sequence[Comparison]) -> str:
 def _missing(named: Sequence[Comparison]) -> str:
     """What the open comparisons lack, by what it is; then the commands that fill it."""
     left = [c for c in named if c.decision == OPEN]
-    every = {(s.place, s.label): s for c in named for s in c.sides}
-    sides = list({(s.place, s.label): s for c in left for s in c.sides}.values())
+    every = {(s.place, s.label): s for c in named for s in c.arms}
+    arms = list({(s.place, s.label): s for c in left for s in c.arms}.values())
     phrases = [
-        f"{lack}: {_places([s for s in sides if s.lacks == lack], every.values())}"
-        for lack in dict.fromkeys(s.lacks for s in sides if s.lacks)
+        f"{lack}: {_places([s for s in arms if s.lacks == lack], every.values())}"
+        for lack in dict.fromkeys(s.lacks for s in arms if s.lacks)
     ]
     phrases += dict.fromkeys(c.blocked for c in left if c.blocked)
     phrases += [f"{c.name}: {c.more}" for c in left if c.usable and c.more][: 2 * _MOST_SPELLED]
-    commands = dict.fromkeys(s.command for s in sides if s.lacks and s.command)
+    commands = dict.fromkeys(s.command for s in arms if s.lacks and s.command)
     needed: dict[str, dict[str, int]] = {}
     for c in left:
-        for command in {s.command for s in c.sides if s.command and c.num_needed}:
+        for command in {s.command for s in c.arms if s.command and c.num_needed}:
             flags = needed.setdefault(command, {})
             flags[c.flag] = max(flags.get(c.flag, 0), c.num_needed or 0)
     commands = dict.fromkeys(command for command in commands if command not in needed) | {
@@ -154,17 +154,17 @@ def _missing(named: Sequence[Comparison]) -> str:
     return "; ".join(phrases)
 
 
-def _places(lacking: Iterable[Side], sides: Iterable[Side]) -> str:
-    lacking, sides, found = list(lacking), list(sides), []
+def _places(lacking: Iterable[Arm], arms: Iterable[Arm]) -> str:
+    lacking, arms, found = list(lacking), list(arms), []
     for place in dict.fromkeys(s.place for s in lacking):
         own = [s.label for s in lacking if s.place == place]
-        all_there = len(own) == sum(s.place == place for s in sides)
+        all_there = len(own) == sum(s.place == place for s in arms)
         found.append(place if all_there else f"{place} ({', '.join(own)})")
     return ", ".join(found)
 
 
 def _notes(c: Comparison) -> list[str]:
-    lacks = dict.fromkeys(s.lacks for s in c.sides if s.lacks)
+    lacks = dict.fromkeys(s.lacks for s in c.arms if s.lacks)
     return [text for text in (c.note, c.blocked, *lacks, c.more if c.decision == OPEN else "") if text]
 
 
@@ -174,6 +174,6 @@ def _number(c: Comparison, value: float | None) -> str:
 
 def _sources(number: int, comparisons: Iterable[Comparison]) -> Iterable[Source]:
     for c in comparisons:
-        for side in c.sides:
-            if side.study and side.trial_ids:
-                yield Source(f"claim {number}: {c.name}", "effect", side.study, " ".join(side.trial_ids))
+        for arm in c.arms:
+            if arm.study and arm.trial_ids:
+                yield Source(f"claim {number}: {c.name}", "effect", arm.study, " ".join(arm.trial_ids))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import paper
-from analysis.claims.arms import NOT_RUN, Side, Sides, place_name
+from analysis.claims.arms import NOT_RUN, Arm, Arms, place_name
 from analysis.claims.comparisons import AGAINST, ALPHA, ASIDE, OPEN, SHOWN, Comparison, below
 from analysis.claims.perplexity import ELSE, LARGE, RULE, Place
 from analysis.claims.verdicts import Claim, Findings
@@ -46,16 +46,16 @@ POINTS = (
 """Near 1, near .06 (a factor of two either way), and small: no higher than panel b's axis."""
 
 
-def _augmented_loss_aligns(sides: Sides) -> Findings:
+def _augmented_loss_aligns(arms: Arms) -> Findings:
     order = (FIGURE1.target_gradient, *(g for g in TARGET_GRADIENTS if g != FIGURE1.target_gradient))
-    last = {gradient: _last_epochs(sides, gradient) for gradient in order}
+    last = {gradient: _last_epochs(arms, gradient) for gradient in order}
     comparisons = [_at_point(point, last[gradient], gradient) for gradient in order for point in POINTS]
     return Findings(comparisons=[c for c in comparisons if c.named or c.num])
 
 
-def _last_epochs(sides: Sides, gradient: str) -> pd.DataFrame:
+def _last_epochs(arms: Arms, gradient: str) -> pd.DataFrame:
     """The last epoch of each complete run of one study: the one with the most of them, section 6.2's setting first."""
-    rows = sides.results.subspace
+    rows = arms.results.subspace
     done = rows[(rows["target_gradient"] == gradient) & (rows["status"] == "complete")]
     done = done[np.isfinite(done["subspace_distance"].astype(float))]
     if done.empty:
@@ -68,12 +68,12 @@ def _at_point(point: Point, last: pd.DataFrame, gradient: str) -> Comparison:
     runs = last[np.isclose(last["beta"], point.beta) & np.isclose(last["tau"], point.tau)].sort_values("seed")
     named = gradient == FIGURE1.target_gradient
     where = f"beta {point.beta:g}, tau {point.tau:g}" + ("" if named else f", gradient {gradient}")
-    side = Side(
+    arm = Arm(
         place="section 6.2", label=where, lacks=NOT_RUN if runs.empty else _other_setting(runs), command=_FIGURE_1,
         study=None if runs.empty else str(runs["study"].iloc[0]), trial_ids=tuple(runs["trial_id"]),
     )  # fmt: skip
     made = Comparison(
-        name=f"distance at {where}", measure="distance", unit="runs", named=named, sides=(side,), num=len(runs),
+        name=f"distance at {where}", measure="distance", unit="runs", named=named, arms=(arm,), num=len(runs),
         decision=OPEN if named else ASIDE,
     )  # fmt: skip
     if runs.empty:
@@ -104,41 +104,41 @@ def _other_setting(runs: pd.DataFrame) -> str:
     return ", ".join(found)
 
 
-def _real_predicts_fewer_frequent_words(sides: Sides) -> Findings:
-    mass = sides.results.word_mass
+def _real_predicts_fewer_frequent_words(arms: Arms) -> Findings:
+    mass = arms.results.word_mass
     found = mass.loc[mass["split"] == "test", ["corpus", "size"]].drop_duplicates()
     others = [Place(*row) for row in found.itertuples(index=False) if Place(*row) != LARGE]
-    comparisons = [c for place in (LARGE, *others) for c in _masses(sides, place, "mean_probability_elsewhere")]
-    overall = _masses(sides, LARGE, "mean_probability")
+    comparisons = [c for place in (LARGE, *others) for c in _masses(arms, place, "mean_probability_elsewhere")]
+    overall = _masses(arms, LARGE, "mean_probability")
     return Findings(comparisons=[*comparisons, *(c for c in overall if c.num)])
 
 
-def _masses(sides: Sides, place: Place, column: str) -> Iterator[Comparison]:
+def _masses(arms: Arms, place: Place, column: str) -> Iterator[Comparison]:
     elsewhere = column == "mean_probability_elsewhere"
     for word in WORDS:
-        real, base = (_mass(sides, place.cell(variant), word, column) for variant in ("real", "baseline"))
+        real, base = (_mass(arms, place.cell(variant), word, column) for variant in ("real", "baseline"))
         yield below(
             f'P("{word}") of REAL / VD-LSTM{"" if elsewhere else " over all positions"}, {place_name(*place)}',
-            real.values, base.values, sides=(real, base), family=len(WORDS), equal_is_against=False, in_ppl=False,
+            real.values, base.values, arms=(real, base), family=len(WORDS), equal_is_against=False, in_ppl=False,
             measure="ratio of mean probabilities", named=elsewhere and place == LARGE,
         )  # fmt: skip
 
 
-def _mass(sides: Sides, cell: Cell, word: str, column: str) -> Side:
+def _mass(arms: Arms, cell: Cell, word: str, column: str) -> Arm:
     """The mean probability of a word by seed, from the confirmed trials that stand for the cell in Table 1."""
-    side = sides.recipe(cell)
-    mass = sides.results.word_mass
+    arm = arms.recipe(cell)
+    mass = arms.results.word_mass
     own = mass[
-        (mass["study"] == side.study)
-        & mass["trial_id"].isin(side.trial_ids)
+        (mass["study"] == arm.study)
+        & mass["trial_id"].isin(arm.trial_ids)
         & (mass["split"] == "test")
         & (mass["word"] == word)
         & (mass[column].astype(float) > 0)
     ]
     values = {int(seed): float(p) for seed, p in zip(own["seed"], own[column], strict=True)}
-    lacks = side.lacks or ("" if values else "predictions not recorded")
-    command = side.command if side.lacks else "python -m study.reproduce table4"
-    return replace(side, values=values, lacks=lacks, command=command, trial_ids=tuple(own["trial_id"]))
+    lacks = arm.lacks or ("" if values else "predictions not recorded")
+    command = arm.command if arm.lacks else "python -m study.reproduce table4"
+    return replace(arm, values=values, lacks=lacks, command=command, trial_ids=tuple(own["trial_id"]))
 
 
 CLAIMS = (

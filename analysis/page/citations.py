@@ -66,7 +66,7 @@ class StudyView:
     """(anchor, values of ``columns``) of each cited trial."""
 
 
-class Trail:
+class CitationIndex:
     """Hands out anchors, and remembers what was cited.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.claims.comparisons import AGAINST, ASIDE, SHOWN
 from analysis.claims.verdicts import CONTRADICTED, SUPPORTED, Verdict
-from analysis.page.citations import Cited, Trail
+from analysis.page.citations import CitationIndex, Cited
 from analysis.tables.table import Column, Row, Source, Table, is_missing, plain
 
 CLAIMS = "claims"
@@ -60,8 +60,8 @@ class ClaimView:
     comparisons: tuple[ComparisonView, ...]
 
 
-def claim_views(verdicts: Iterable[Verdict], trail: Trail) -> tuple[ClaimView, ...]:
-    """Views of the verdicts of ``analysis.claims.judge``; their trials are cited on ``citations``."""
+def claim_views(verdicts: Iterable[Verdict], citation_index: CitationIndex) -> tuple[ClaimView, ...]:
+    """Views of the verdicts of ``analysis.claims.judge``; their trials are cited in the index."""
     return tuple(
         ClaimView(
             number=v.number,
@@ -72,7 +72,7 @@ def claim_views(verdicts: Iterable[Verdict], trail: Trail) -> tuple[ClaimView, .
             kind=v.verdict if v.verdict in (SUPPORTED, CONTRADICTED) else "open",
             found=_phrases(v.effect),
             missing=_phrases(v.missing),
-            comparisons=_comparisons(v, trail),
+            comparisons=_comparisons(v, citation_index),
         )
         for v in verdicts
     )
@@ -82,7 +82,7 @@ def _phrases(line: str) -> tuple[str, ...]:
     return tuple(phrase for phrase in line.split("; ") if phrase)
 
 
-def _comparisons(verdict: Verdict, trail: Trail) -> tuple[ComparisonView, ...]:
+def _comparisons(verdict: Verdict, citation_index: CitationIndex) -> tuple[ComparisonView, ...]:
     rows = verdict.details.to_dict("records")
     strips = _strips(rows)
     by_name: dict[str, list[Source]] = {}
@@ -99,7 +99,7 @@ def _comparisons(verdict: Verdict, trail: Trail) -> tuple[ComparisonView, ...]:
             decision=row["decision"],
             note=row["note"],
             strip=strip,
-            cited=trail.cite(by_name.get(row["comparison"], [])),
+            cited=citation_index.cite(by_name.get(row["comparison"], [])),
         )
         for row, strip in zip(rows, strips, strict=True)
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from analysis.health import PROBLEM, WARNING, Check
-from analysis.page.citations import Cited, Trail
+from analysis.page.citations import CitationIndex, Cited
 from analysis.tables.table import Column, Row, Source, Table, plain
 
 HEALTH = "health"
@@ -48,15 +48,15 @@ class CheckGroup:
     checks: tuple[CheckView, ...]
 
 
-def check_groups(checks: Iterable[Check], trail: Trail) -> tuple[CheckGroup, ...]:
+def check_groups(checks: Iterable[Check], citation_index: CitationIndex) -> tuple[CheckGroup, ...]:
     """Views of the checks, in their order; trials of those that concern a single study are cited."""
     groups: dict[tuple[str, str], list[CheckView]] = {}
     for check in checks:
         view = CheckView(
             message=check.message.removeprefix(f"{', '.join(check.studies)}: "),  # they are named beside it
-            cited=trail.cite(_sources(check)),
+            cited=citation_index.cite(_sources(check)),
             trial_ids=() if _sources(check) else check.trial_ids,
-            studies=tuple((study, trail.anchor(study)) for study in check.studies),
+            studies=tuple((study, citation_index.anchor(study)) for study in check.studies),
         )
         groups.setdefault((check.level, check.name), []).append(view)
     return tuple(CheckGroup(name=name, level=level, checks=tuple(own)) for (level, name), own in groups.items())

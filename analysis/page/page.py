@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from analysis.claims.verdicts import CONTRADICTED, SUPPORTED, Verdict
 from analysis.health import Check
-from analysis.page.citations import Cited, StudyView, Trail
+from analysis.page.citations import CitationIndex, Cited, StudyView
 from analysis.page.claim_views import ClaimView, claim_views, tally
 from analysis.page.health_views import CheckGroup, check_groups
 from analysis.page.table_views import TableView, table_view
@@ -96,11 +96,13 @@ def build_page(
         first_command: what to run where there is nothing at all.
         files: name of a table, or ``records`` -> its files, relative to the page.
     """
-    trail = Trail(results)
-    claims = claim_views(verdicts, trail)
-    views = tuple(table_view(t, trail, files=files.get(t.name, ()), command=commands.get(t.name, "")) for t in tables)
-    drawn = tuple(PictureView(picture=p, cited=trail.cite(p.sources)) for p in pictures)
-    checked = check_groups(checks, trail)
+    citation_index = CitationIndex(results)
+    claims = claim_views(verdicts, citation_index)
+    views = tuple(
+        table_view(t, citation_index, files=files.get(t.name, ()), command=commands.get(t.name, "")) for t in tables
+    )
+    drawn = tuple(PictureView(picture=p, cited=citation_index.cite(p.sources)) for p in pictures)
+    checked = check_groups(checks, citation_index)
     return Page(
         answer=answer([verdict.verdict for verdict in verdicts], is_empty=results.is_empty),
         tally=tally(claims),
@@ -112,7 +114,7 @@ def build_page(
         pictures=drawn,
         skipped=tuple(skipped),
         checks=checked,
-        studies=trail.studies(),  # last: all is cited by now
+        studies=citation_index.studies(),  # last: all is cited by now
         files=tuple(files.get("records", ())),
     )
 

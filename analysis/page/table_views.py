@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from analysis.page.citations import Cited, Trail
+from analysis.page.citations import CitationIndex, Cited
 from analysis.tables.table import Column, Row, Source, Table
 
 _GIVEN = ("paper", "printed", "num_params", "corpus", "size", "rank", "frequency_rank")
@@ -75,8 +75,10 @@ class TableView:
         return sum(len(rows) for _, rows in self.groups)
 
 
-def table_view(table: Table, trail: Trail, *, files: Sequence[str] = (), command: str = "") -> TableView:
-    """A table as the page shows it; its sources are cited on ``citations``."""
+def table_view(
+    table: Table, citation_index: CitationIndex, *, files: Sequence[str] = (), command: str = ""
+) -> TableView:
+    """A table as the page shows it; its sources are cited in the index."""
     notes = table.numbered_notes()
     by_row: dict[str, list[Source]] = {}
     for source in table.sources:
@@ -86,7 +88,7 @@ def table_view(table: Table, trail: Trail, *, files: Sequence[str] = (), command
     for section, rows in groupby(table.rows, key=lambda row: row.section):
         views = []
         for row in rows:
-            cells, found = _cells(table, row, by_row.get(row.name, []), trail, len(citations))
+            cells, found = _cells(table, row, by_row.get(row.name, []), citation_index, len(citations))
             citations += found
             views.append(RowView(cells=cells, note=notes.get(row.note), dim=row.dim))
         groups.append((section, tuple(views)))
@@ -104,7 +106,7 @@ def table_view(table: Table, trail: Trail, *, files: Sequence[str] = (), command
 
 
 def _cells(
-    table: Table, row: Row, sources: list[Source], trail: Trail, num_before: int
+    table: Table, row: Row, sources: list[Source], citation_index: CitationIndex, num_before: int
 ) -> tuple[tuple[CellView, ...], list[Citation]]:
     """The cells of a row and the citations that they lead to: cells with the same trials share one."""
     texts, shown, behind = [], [], []
@@ -123,7 +125,7 @@ def _cells(
         titles = [" ".join(c.title.split()) for c, o in zip(table.columns, shown, strict=True) if o == own]
         label = ", ".join(filter(None, (row.section, name))) + (f": {', '.join(titles)}" if titles else "")
         ordered = [source for source in sources if source in own]
-        citations.append(Citation(anchor=f"{table.name}-trials-{i}", label=label, cited=trail.cite(ordered)))
+        citations.append(Citation(anchor=f"{table.name}-trials-{i}", label=label, cited=citation_index.cite(ordered)))
     anchors = [citations[behind.index(own)].anchor if own else "" for own in shown]
     cells = zip(texts, table.columns, anchors, strict=True)
     return tuple(CellView(text=text, left=column.left, anchor=anchor) for text, column, anchor in cells), citations

@@ -43,7 +43,7 @@ from study.records.records import Cell, Records
 from study.search.ledger import Ledger
 from study.search.optuna_study import OptunaStudy
 from study.search.searcher import StudyCallback, StudyScheduler, StudySearcher
-from study.search.setting_search import CellSearch, Rungs
+from study.search.setting_search import Rungs, SettingSearch
 from study.spec.spec import StudySpec
 from trainables.config import TrialConfig
 from trainables.data.corpora import load_corpus
@@ -254,11 +254,13 @@ def measure_alone(specs: Sequence[StudySpec], storage: str, max_concurrent: int,
     """Runs the studies without Tune: an epoch of each live trial in turn."""
     with contextlib.ExitStack() as stack:
         journals = [stack.enter_context(contextlib.closing(Journal(spec.name, storage))) for spec in specs]
-        cells = [CellSearch(Ledger(spec, storage), journal.path) for spec, journal in zip(specs, journals, strict=True)]
+        cells = [
+            SettingSearch(Ledger(spec, storage), journal.path) for spec, journal in zip(specs, journals, strict=True)
+        ]
         _run_alone(cells, max_concurrent, stopwatch)
 
 
-def _run_alone(cells: Sequence[CellSearch], max_concurrent: int, stopwatch: Stopwatch) -> None:
+def _run_alone(cells: Sequence[SettingSearch], max_concurrent: int, stopwatch: Stopwatch) -> None:
     searcher = StudySearcher(cells, max_concurrent=max_concurrent)
     scheduler, callback = StudyScheduler(searcher), StudyCallback(searcher)
     meter = Meter(searcher, stopwatch, marks([cell.spec for cell in cells]))
@@ -295,7 +297,7 @@ def measure_resume(specs: Sequence[StudySpec], storage: str) -> None:
             with contextlib.closing(Journal(spec.name, storage)) as journal:
                 if what == "without it":
                     journal.path.unlink(missing_ok=True)
-                CellSearch(Ledger(spec, storage), journal.path)
+                SettingSearch(Ledger(spec, storage), journal.path)
         print(f"opened again {what}: {time.perf_counter() - started:.1f} s, CPU {time.process_time() - cpu:.1f} s")
 
 

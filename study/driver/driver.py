@@ -28,7 +28,7 @@ from study.records.provenance import command_line, provenance
 from study.records.records import Records, StorageError
 from study.search.ledger import Ledger
 from study.search.searcher import StudyCallback, StudyScheduler, StudySearcher
-from study.search.setting_search import CellSearch
+from study.search.setting_search import SettingSearch
 from study.spec.spec import StudySpec
 from trainables.data.corpora import Corpus
 
@@ -65,13 +65,13 @@ def run_studies(specs: Sequence[StudySpec], corpus: Corpus, options: RunOptions,
     started = dt.datetime.now(dt.UTC)
     where = provenance()
     with contextlib.ExitStack() as stack:
-        cells: list[CellSearch] = []
+        cells: list[SettingSearch] = []
         leases = stack.enter_context(holding([spec.name for spec in specs], options.storage, tell=console.print))
         for spec in specs:
             ledger = Ledger(spec, options.storage, git_commit=where["git_commit"])
             _check_corpus(ledger.records, corpus)
             journal = stack.enter_context(contextlib.closing(Journal(spec.name, options.storage)))
-            cells.append(CellSearch(ledger, journal.path))
+            cells.append(SettingSearch(ledger, journal.path))
             close_killed_runs(cells[-1])
         if all(cell.is_finished() for cell in cells):
             return "finished"

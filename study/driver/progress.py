@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from study.search.searcher import StudySearcher
-from study.search.setting_search import CellSearch
+from study.search.setting_search import SettingSearch
 
 _LINE_EVERY_S = 60.0
 
@@ -60,7 +60,7 @@ class Progress(tune.Callback):
             table.add_row(*state.values())
         return table
 
-    def _state(self, cell: CellSearch) -> dict[str, str]:
+    def _state(self, cell: SettingSearch) -> dict[str, str]:
         ledger = cell.ledger
         rates = [trial.rows[-1]["tokens_per_s"] for trial in ledger.running.values() if trial.rows]
         # One trial set fewer is confirmed if the paper's recipe turns out to be the best.
@@ -77,7 +77,7 @@ class Progress(tune.Callback):
             "left": self._time_left(cell),
         }
 
-    def _time_left(self, cell: CellSearch) -> str:
+    def _time_left(self, cell: SettingSearch) -> str:
         """From the epochs of this run so far and those that the budget still expects."""
         if cell.is_finished():
             return "0"

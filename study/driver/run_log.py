@@ -9,7 +9,7 @@ from typing import Any
 
 from ray import tune
 
-from study.search.setting_search import CellSearch
+from study.search.setting_search import SettingSearch
 from study.spec.spaces import space_hash
 from study.spec.spec import REDUCTION_FACTOR
 
@@ -19,7 +19,7 @@ _HEARTBEAT_S = 30.0
 class RunLog(tune.Callback):
     """The ``runs`` table: a row per study and start, with a heartbeat."""
 
-    def __init__(self, cells: Sequence[CellSearch], columns: dict[str, Any], started: dt.datetime) -> None:
+    def __init__(self, cells: Sequence[SettingSearch], columns: dict[str, Any], started: dt.datetime) -> None:
         self._cells, self._columns, self._started = list(cells), columns, started
         self._begun = self._last_beat = time.monotonic()
         self._numbers = [cell.ledger.records.attempts("runs").get("run", 0) + 1 for cell in cells]
@@ -75,7 +75,7 @@ class RunLog(tune.Callback):
         return {}
 
 
-def close_killed_runs(cell: CellSearch) -> None:
+def close_killed_runs(cell: SettingSearch) -> None:
     """A driver that was killed could not record its end; whoever holds the study now knows that it has ended."""
     for row in cell.ledger.records.read("runs"):
         if row["outcome"] == "running":

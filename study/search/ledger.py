@@ -35,7 +35,7 @@ _CONFIG_COLUMNS = (
 
 
 @dataclass(kw_only=True)
-class TrialState:
+class TrialRecord:
     """One trial of a study, as far as it has come."""
 
     trial_id: str
@@ -101,18 +101,18 @@ class Ledger:
         self.spec, self.storage = spec, storage
         self.records = Records(storage, spec.cell, spec.name)
         self._git_commit = git_commit
-        self.trials: dict[str, TrialState] = {}
-        self.running: dict[str, TrialState] = {}
+        self.trials: dict[str, TrialRecord] = {}
+        self.running: dict[str, TrialRecord] = {}
         """Trials that a live actor works on in this run, by name."""
-        self.waiting: dict[str, TrialState] = {}
+        self.waiting: dict[str, TrialRecord] = {}
         """Trials that were interrupted and that nobody works on."""
         self.num_epochs = 0
         """Epochs on record, of all trials."""
         self.best_valid_ppl = math.inf
         """Of all trials; infinite before the first epoch."""
-        self._blocks: dict[str, list[TrialState]] = {}
+        self._blocks: dict[str, list[TrialRecord]] = {}
         self._statuses: Counter[str] = Counter()
-        self._best: TrialState | None = None
+        self._best: TrialRecord | None = None
         for row in sorted(self.records.read("trials"), key=lambda r: (r["started_at"], r["trial_id"])):
             self.trials[row["trial_id"]] = self._from_record(row)
         # The epochs' files may be ahead of the trial's row, whose writer died in between.
@@ -129,7 +129,7 @@ class Ledger:
             self.num_epochs += trial.num_epochs
             self.best_valid_ppl = min(self.best_valid_ppl, trial.best_valid_ppl or math.inf)
 
-    def in_block(self, *blocks: str) -> list[TrialState]:
+    def in_block(self, *blocks: str) -> list[TrialRecord]:
         """The trials of the given blocks, in the order in which they were first started."""
         if len(blocks) == 1:
             return list(self._blocks.get(blocks[0], ()))
@@ -152,7 +152,7 @@ class Ledger:
         """Whether a trial of the given blocks has not ended."""
         return any(t.block in blocks for trials in (self.running, self.waiting) for t in trials.values())
 
-    def start(self, trial: TrialState) -> None:
+    def start(self, trial: TrialRecord) -> None:
         """Puts a new attempt of a trial on record, before any work is done for it.
 
         Whoever takes over without that record would give the name to another trial, which would find a checkpoint
@@ -168,13 +168,13 @@ class Ledger:
         self.running[trial.trial_id] = trial
         self._write_trial(trial)
 
-    def release(self, trial: TrialState) -> None:
+    def release(self, trial: TrialRecord) -> None:
         """Nobody works on the trial any more; it goes on later."""
         if not trial.ended and trial.running:
             trial.running = False
             self.waiting[trial.trial_id] = self.running.pop(trial.trial_id)
 
-    def record_epoch(self, trial: TrialState, result: Mapping[str, Any]) -> bool:
+    def record_epoch(self, trial: TrialRecord, result: Mapping[str, Any]) -> bool:
         """Records a finished epoch; False if it is on record already, and nothing is done."""
         for name in ("num_params", "single_stream_valid_ppl", "test_ppl"):
             if result.get(name) is not None:
@@ -195,7 +195,7 @@ class Ledger:
         self.best_valid_ppl = min(self.best_valid_ppl, result["valid_ppl"])
         return True
 
-    def note_stop(self, trial: TrialState, epoch: int) -> None:
+    def note_stop(self, trial: TrialRecord, epoch: int) -> None:
         """Puts ASHA's word on record before anything follows from it: it would not be the same the next time.
 
         What follows is the epoch's row, which is written after it, and the trial's end, which waits for both. Without
@@ -205,7 +205,7 @@ class Ledger:
             trial.would_stop_epoch = epoch
             self.records.write_behind("trials", trial.trial_id, trial.attempt, [self._row(trial)])
 
-    def end(self, trial: TrialState, status: str, *, stopped_by: str, error: str | None = None) -> None:
+    def end(self, trial: TrialRecord, status: str, *, stopped_by: str, error: str | None = None) -> None:
         """Puts the end of a trial on record, after all its epochs; a trial that has ended stays as it is."""
         if trial.ended:
             return
@@ -219,7 +219,7 @@ class Ledger:
         self._write_trial(trial)
         trial.rows = []
 
-    def after_end(self, trial: TrialState, what: str, work: Callable[[], None]) -> None:
+    def after_end(self, trial: TrialRecord, what: str, work: Callable[[], None]) -> None:
         """Does work on the storage that rests on the trial's end, without waiting for it.
 
         Raises:
@@ -228,25 +228,25 @@ class Ledger:
         assert trial.ended
         self.records.do_behind(trial.trial_id, what, work)
 
-    def best_of_search(self) -> TrialState | None:
+    def best_of_search(self) -> TrialRecord | None:
         """The search trial that confirmation repeats: the lowest validation perplexity among those trained in full."""
         return self._best
 
-    def _count(self, trial: TrialState) -> None:
+    def _count(self, trial: TrialRecord) -> None:
         self._blocks.setdefault(trial.block, []).append(trial)
         self._statuses.update([trial.status])
         if not trial.ended:
             self.waiting[trial.trial_id] = trial
         self._consider(trial)
 
-    def _consider(self, trial: TrialState) -> None:
+    def _consider(self, trial: TrialRecord) -> None:
         if trial.status == "complete" and trial.block in SEARCH_BLOCKS:
             self._best = min(filter(None, (self._best, trial)), key=lambda t: (t.best_valid_ppl, t.trial_id))
 
-    def _write_trial(self, trial: TrialState) -> None:
+    def _write_trial(self, trial: TrialRecord) -> None:
         self.records.write("trials", trial.trial_id, trial.attempt, [self._row(trial)])
 
-    def _row(self, trial: TrialState) -> dict[str, Any]:
+    def _row(self, trial: TrialRecord) -> dict[str, Any]:
         config = {name: getattr(trial.config, name) for name in _CONFIG_COLUMNS}
         return config | {
             "study": self.records.study,
@@ -276,7 +276,7 @@ class Ledger:
             "ended_at": trial.ended_at,
         }
 
-    def _score_row(self, trial: TrialState, split: str, log_probs: Any) -> dict[str, Any]:
+    def _score_row(self, trial: TrialRecord, split: str, log_probs: Any) -> dict[str, Any]:
         return {
             "study": self.records.study,
             "trial_id": trial.trial_id,
@@ -289,11 +289,11 @@ class Ledger:
             "recorded_at": _now(),
         }
 
-    def _from_record(self, row: Mapping[str, Any]) -> TrialState:
+    def _from_record(self, row: Mapping[str, Any]) -> TrialRecord:
         cell = self.spec.cell
         config = {name: row[name] for name in _CONFIG_COLUMNS}
         config |= {"variant": cell.variant, "size": cell.size, "corpus": cell.corpus}
-        return TrialState(
+        return TrialRecord(
             config=TrialConfig.from_dict(config),
             # Of an interrupted trial the row is as old as its start: its seconds are added up from its epochs.
             device_s=row["device_s"] if row["status"] != "interrupted" else 0.0,

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from study.records.journal import open_journal
 from study.search.ledger import SEARCH_BLOCKS, Ledger
-from study.search.ledger import TrialState as Trial
+from study.search.ledger import TrialRecord as Trial
 from study.spec.spaces import paper_params, search_space
 
 _FINAL = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from study.records.provenance import git_state
 from study.records.records import Records
-from study.search.ledger import Ledger, TrialState
+from study.search.ledger import Ledger, TrialRecord
 from study.spec.spec import StudySpec
 from trainables.data.batching import as_tokens
 from trainables.data.corpora import Corpus
@@ -110,7 +110,7 @@ def predict(
 
 
 def _answer(
-    trial: TrialState, spec: StudySpec, records: Records, asked: Sequence[Question], corpus: Corpus, *, device: str
+    trial: TrialRecord, spec: StudySpec, records: Records, asked: Sequence[Question], corpus: Corpus, *, device: str
 ) -> str:
     """Computes and records what is missing of one trial; returns what was done."""
     before = [row for row in records.read("predictions") if row["trial_id"] == trial.trial_id]
@@ -173,7 +173,7 @@ def _place(question: Question, corpus: Corpus) -> int:
     return place
 
 
-def _best_model(trial: TrialState, spec: StudySpec, storage: str, device: str) -> tuple[VDLSTM, int]:
+def _best_model(trial: TrialRecord, spec: StudySpec, storage: str, device: str) -> tuple[VDLSTM, int]:
     """The trial's best weights and their epoch.
 
     Raises:

@@ -1,9 +1,9 @@
 """What Ray Tune asks for trials, tells about results, and asks whether to stop: a searcher, a scheduler, a callback.
 
-The three look at one ``CellSearch`` per cell. The searcher hands out trials in the order of the blocks. The scheduler
-asks Ray's ASHA, which decides for the tpe block alone; for protected trials (the paper's recipe, the random block,
-the audit arm) what it would have done is recorded. The callback hears every result, the last one of a stopped trial
-included, which Tune does not pass to searchers, and keeps ledger and Optuna up to date.
+The three look at one ``SettingSearch`` per setting. The searcher hands out trials in the order of the blocks. The
+scheduler asks Ray's ASHA, which decides for the tpe block alone; for protected trials (the paper's recipe, the random
+block, the audit arm) what it would have done is recorded. The callback hears every result, the last one of a stopped
+trial included, which Tune does not pass to searchers, and keeps ledger and Optuna up to date.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from study.search.ledger import TrialState
-from study.search.setting_search import CellSearch
+from study.search.ledger import TrialRecord
+from study.search.setting_search import SettingSearch
 from study.search.trial_error import trial_error
 from trainables.storage.storage import StorageError
 
@@ -32,10 +32,10 @@ class StudySearcher(Searcher):
     with like; one that waits for its search to end lets the next go ahead, so that no machine stands idle.
     """
 
-    def __init__(self, cells: Sequence[CellSearch], *, max_concurrent: int) -> None:
+    def __init__(self, cells: Sequence[SettingSearch], *, max_concurrent: int) -> None:
         super().__init__(metric="best_valid_ppl", mode="min")
         self.cells, self.max_concurrent = list(cells), max_concurrent
-        self.by_tune_id: dict[str, tuple[CellSearch, TrialState]] = {}
+        self.by_tune_id: dict[str, tuple[SettingSearch, TrialRecord]] = {}
         self.order: dict[str, int] = {}
         """Tune's name of a trial -> how many were handed out before."""
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from study.search.ledger import SEARCH_BLOCKS, Ledger, TrialState
+from study.search.ledger import SEARCH_BLOCKS, Ledger, TrialRecord
 from study.search.optuna_study import OptunaStudy
 from study.spec.spec import REDUCTION_FACTOR, StudySpec
 from trainables.storage.checkpoint import CheckpointFolder
 from trainables.trial.trial_run import TrialJob
 
 
-class CellSearch:
+class SettingSearch:
     """The trials of one study: which comes next, what becomes of each."""
 
     def __init__(self, ledger: Ledger, journal: Path) -> None:
@@ -39,7 +39,7 @@ class CellSearch:
         """Trials that have ended or that an actor works on; one that was interrupted is still to be served."""
         return self.ledger.num_ended + self.num_running
 
-    def next_trial(self) -> TrialState | None:
+    def next_trial(self) -> TrialRecord | None:
         """Starts the next trial; None if there is none to start now."""
         trial = next(iter(self.ledger.waiting.values()), None)
         trial = trial or self._next_of_search() or next(self._missing_confirms(), None)
@@ -56,7 +56,7 @@ class CellSearch:
     def _num_missing(self, block: str) -> int:
         return max(0, self.spec.num_trials[block] - self.ledger.num_in_block(block))
 
-    def _next_of_search(self) -> TrialState | None:
+    def _next_of_search(self) -> TrialRecord | None:
         for block in SEARCH_BLOCKS:
             if self._num_missing(block):
                 index = self.ledger.num_in_block(*SEARCH_BLOCKS)
@@ -64,10 +64,10 @@ class CellSearch:
                 params, number = self.optuna.propose(block, trial_id)
                 config = self.spec.config(params, seed=self.spec.trial_seed(trial_id))
                 audit = block == "tpe" and self.spec.is_audit(self.ledger.num_in_block("tpe"))
-                return TrialState(trial_id=trial_id, block=block, config=config, audit=audit, optuna_number=number)
+                return TrialRecord(trial_id=trial_id, block=block, config=config, audit=audit, optuna_number=number)
         return None
 
-    def _missing_confirms(self) -> Iterator[TrialState]:
+    def _missing_confirms(self) -> Iterator[TrialRecord]:
         """Confirm trials still to start; those of the best configuration once the search has ended."""
         origins = {"paper": self.spec.paper}
         best = None if self.ledger.is_open(*SEARCH_BLOCKS) else self.ledger.best_of_search()
@@ -78,9 +78,9 @@ class CellSearch:
                 trial_id = f"confirm-{origin}-s{seed}"
                 if trial_id not in self.ledger.trials:
                     fresh = dataclasses.replace(config, seed=seed)
-                    yield TrialState(trial_id=trial_id, block="confirm", origin=origin, config=fresh)
+                    yield TrialRecord(trial_id=trial_id, block="confirm", origin=origin, config=fresh)
 
-    def job(self, trial: TrialState) -> TrialJob:
+    def job(self, trial: TrialRecord) -> TrialJob:
         """What the trial's actor must know."""
         return TrialJob(
             trial=trial.config.to_dict(),
@@ -93,7 +93,7 @@ class CellSearch:
             evaluate_test=trial.block == "confirm",
         )
 
-    def decide(self, trial: TrialState, epoch: int, valid_ppl: float) -> bool:
+    def decide(self, trial: TrialRecord, epoch: int, valid_ppl: float) -> bool:
         """Whether ASHA stops the trial after this epoch. What it would do to a protected trial is recorded."""
         if trial.block == "confirm":
             return False
@@ -103,14 +103,14 @@ class CellSearch:
                 self.ledger.note_stop(trial, epoch)
         return _may_be_stopped(trial) and trial.would_stop_epoch is not None and epoch >= trial.would_stop_epoch
 
-    def record(self, trial: TrialState, result: dict[str, Any]) -> bool:
+    def record(self, trial: TrialRecord, result: dict[str, Any]) -> bool:
         """Takes an epoch's result; False if it was known."""
         if not self.ledger.record_epoch(trial, result):
             return False
         self.optuna.report(trial.trial_id, result["epoch"], trial.best_valid_ppl_at(result["epoch"]))
         return True
 
-    def end(self, trial: TrialState, *, failure: str | None = None, error: str | None = None) -> None:
+    def end(self, trial: TrialRecord, *, failure: str | None = None, error: str | None = None) -> None:
         """Ends a trial: failed, stopped by ASHA, or complete."""
         if failure is not None:
             self.ledger.end(trial, "failed", stopped_by="non_finite_loss", error=failure)
@@ -127,15 +127,15 @@ class CellSearch:
         # Not before the trial's epochs and its end are on record: until then the checkpoint has the only copy of some.
         self.ledger.after_end(trial, "delete checkpoint", lambda: self._delete_checkpoint(trial))
 
-    def _delete_checkpoint(self, trial: TrialState) -> None:
+    def _delete_checkpoint(self, trial: TrialRecord) -> None:
         CheckpointFolder(self.ledger.storage, self.ledger.records.study, trial.trial_id).delete("last")
 
 
-def _may_be_stopped(trial: TrialState) -> bool:
+def _may_be_stopped(trial: TrialRecord) -> bool:
     return trial.block == "tpe" and not trial.audit
 
 
-def _is_stopped(trial: TrialState) -> bool:
+def _is_stopped(trial: TrialRecord) -> bool:
     return _may_be_stopped(trial) and trial.would_stop_epoch in trial.valid_ppl
 
 
@@ -159,7 +159,7 @@ class Rungs:
         self._trials: dict[str, Any] = {}
         self._left: set[str] = set()
 
-    def report(self, trial: TrialState, epoch: int, best_valid_ppl: float) -> bool:
+    def report(self, trial: TrialRecord, epoch: int, best_valid_ppl: float) -> bool:
         """Whether ASHA would stop the trial now. Its last epoch is nothing to decide about."""
         if trial.trial_id in self._left or epoch >= self._max_epochs:
             return False
@@ -168,7 +168,7 @@ class Rungs:
             self._left.add(trial.trial_id)
         return stop
 
-    def restore(self, trial: TrialState) -> None:
+    def restore(self, trial: TrialRecord) -> None:
         """Enters the epochs that a trial has on record. Decisions taken then are not taken again."""
         last = trial.would_stop_epoch or self._max_epochs - 1
         for epoch in sorted(trial.valid_ppl):
@@ -177,7 +177,7 @@ class Rungs:
         if trial.ended or trial.would_stop_epoch:
             self._left.add(trial.trial_id)
 
-    def _enter(self, trial: TrialState, epoch: int, best_valid_ppl: float) -> bool:
+    def _enter(self, trial: TrialRecord, epoch: int, best_valid_ppl: float) -> bool:
         if trial.trial_id not in self._trials:
             self._trials[trial.trial_id] = SimpleNamespace(trial_id=trial.trial_id)
             self._asha.on_trial_add(None, self._trials[trial.trial_id])

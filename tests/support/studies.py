@@ -8,8 +8,8 @@ from collections import deque
 from pathlib import Path
 
 from study.records.records import Cell
-from study.search.ledger import Ledger, TrialState
-from study.search.setting_search import CellSearch
+from study.search.ledger import Ledger, TrialRecord
+from study.search.setting_search import SettingSearch
 from study.spec.spec import StudySpec
 from trainables.storage.storage import StorageError
 
@@ -20,27 +20,27 @@ def make_spec(**changes) -> StudySpec:
     return StudySpec(**({"cell": CELL, "num_samples": 9, "max_epochs": 6, "num_seeds": 2} | changes))
 
 
-_earlier: deque[CellSearch] = deque(maxlen=8)  # not weakly: their writers outlive them
+_earlier: deque[SettingSearch] = deque(maxlen=8)  # not weakly: their writers outlive them
 
 
-def open_cell(storage: Path, **changes) -> CellSearch:
+def open_cell(storage: Path, **changes) -> SettingSearch:
     """Opens a study as a driver does, once the drivers before have written what they had to."""
     for cell in list(_earlier):
         with contextlib.suppress(StorageError):  # a test of just that
             cell.ledger.records.flush()
     spec = make_spec(**changes)
-    cell = CellSearch(Ledger(spec, str(storage)), storage / "optuna" / f"{spec.name}.journal")
+    cell = SettingSearch(Ledger(spec, str(storage)), storage / "optuna" / f"{spec.name}.journal")
     _earlier.append(cell)
     return cell
 
 
-def perplexity(trial: TrialState, epoch: int) -> float:
+def perplexity(trial: TrialRecord, epoch: int) -> float:
     """A learning curve that depends on the trial's parameters alone, with its best before its last epoch."""
     distance = abs(math.log(trial.config.lr / 2)) + abs(trial.config.drop_prob - 0.4)
     return 50.0 * (1.0 + distance) / min(epoch, 5) + max(0, epoch - 5)
 
 
-def result(trial: TrialState, epoch: int, **more) -> dict:
+def result(trial: TrialRecord, epoch: int, **more) -> dict:
     """What the trainable would report."""
     return {
         "epoch": epoch,
@@ -53,7 +53,7 @@ def result(trial: TrialState, epoch: int, **more) -> dict:
     } | more
 
 
-def run_epoch(cell: CellSearch, trial: TrialState, epoch: int) -> bool:
+def run_epoch(cell: SettingSearch, trial: TrialRecord, epoch: int) -> bool:
     """One epoch through scheduler and callback, as Tune calls them; True if the trial has ended."""
     last = epoch >= cell.spec.max_epochs
     report = result(trial, epoch, **({"test_ppl": 40.0} if last and trial.block == "confirm" else {}))
@@ -64,9 +64,9 @@ def run_epoch(cell: CellSearch, trial: TrialState, epoch: int) -> bool:
     return last or stop
 
 
-def run_all(cell: CellSearch, *, concurrent: int = 1, stop_after: int | None = None) -> int:
+def run_all(cell: SettingSearch, *, concurrent: int = 1, stop_after: int | None = None) -> int:
     """Runs a study, ``concurrent`` trials an epoch each in turn; stops dead after ``stop_after`` epochs."""
-    live: list[TrialState] = []
+    live: list[TrialRecord] = []
     epochs = 0
     while True:
         while len(live) < concurrent and (trial := cell.next_trial()):

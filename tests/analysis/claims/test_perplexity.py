@@ -177,7 +177,7 @@ def test_what_was_not_made_alike_is_not_compared(
 def test_seeds_that_do_not_match_are_no_pairs() -> None:
     trials = memory.confirm(LARGE.cell("al"), {101: 71.0}) + memory.confirm(LARGE.cell("re"), {102: 69.0})
     found = {v.number: v for v in judge(memory.results(trials), only=[4])}[4]
-    assert "seeds that all sides share" in found.missing
+    assert "seeds that all arms share" in found.missing
 
 
 def test_a_mean_over_the_seeds_that_survived_is_not_judged() -> None:

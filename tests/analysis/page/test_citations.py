@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.page.citations import Trail, show
+from analysis.page.citations import CitationIndex, show
 from analysis.records.load import load_results
 from analysis.tables.table import Source
 from study.records.records import Cell, Records
@@ -19,7 +19,7 @@ SHA = "ab" * 32
 
 
 @pytest.fixture
-def trail(tmp_path: Path) -> Trail:
+def citation_index(tmp_path: Path) -> CitationIndex:
     """Two studies: one of fifteen trials and two runs, one of section 6.2's experiment."""
     storage = str(tmp_path)
     facts = {
@@ -36,17 +36,17 @@ def trail(tmp_path: Path) -> Trail:
         for epoch in (1, 2)
     ]
     Records(storage, Cell("ptb", "figure1", "al"), "f").write("subspace", "b1", 1, rows)
-    return Trail(load_results([storage]))
+    return CitationIndex(load_results([storage]))
 
 
-def test_a_citation_leads_to_the_trials_row(trail: Trail) -> None:
-    (cited,) = trail.cite(
+def test_a_citation_leads_to_the_trials_row(citation_index: CitationIndex) -> None:
+    (cited,) = citation_index.cite(
         [Source("row", "column", "s", "random-0003 random-0001"), Source("r", "c", "s", "random-0003")]
     )
     assert [trial_id for trial_id, _ in cited.trials] == ["random-0003", "random-0001"]
     assert not cited.whole
-    study = {study.name: study for study in trail.studies()}["s"]
-    assert cited.anchor == study.anchor == trail.anchor("s")
+    study = {study.name: study for study in citation_index.studies()}["s"]
+    assert cited.anchor == study.anchor == citation_index.anchor("s")
     rows = {anchor: dict(zip(study.columns, values, strict=True)) for anchor, values in study.rows}
     assert [rows[anchor]["trial_id"] for _, anchor in cited.trials] == ["random-0003", "random-0001"]
     assert rows[cited.trials[0][1]] == {
@@ -54,9 +54,9 @@ def test_a_citation_leads_to_the_trials_row(trail: Trail) -> None:
     }  # fmt: skip
 
 
-def test_only_what_is_cited_has_a_row_and_what_they_share_stands_once(trail: Trail) -> None:
-    trail.cite([Source("row", "column", "s", "random-0003 random-0004")])
-    by_name = {study.name: study for study in trail.studies()}
+def test_only_what_is_cited_has_a_row_and_what_they_share_stands_once(citation_index: CitationIndex) -> None:
+    citation_index.cite([Source("row", "column", "s", "random-0003 random-0004")])
+    by_name = {study.name: study for study in citation_index.studies()}
     assert len(by_name["s"].rows) == 2
     assert by_name["f"].rows == ()
     shared = dict(by_name["s"].shared)
@@ -66,39 +66,39 @@ def test_only_what_is_cited_has_a_row_and_what_they_share_stands_once(trail: Tra
     assert "test_ppl" not in {*shared, *by_name["s"].columns}, "no trial has a value there"
 
 
-def test_one_trial_alone_shares_everything_with_itself(trail: Trail) -> None:
-    trail.cite([Source("row", "column", "s", "random-0003")])
-    study = {study.name: study for study in trail.studies()}["s"]
+def test_one_trial_alone_shares_everything_with_itself(citation_index: CitationIndex) -> None:
+    citation_index.cite([Source("row", "column", "s", "random-0003")])
+    study = {study.name: study for study in citation_index.studies()}["s"]
     assert [values for _, values in study.rows] == [("random-0003",)]
     assert dict(study.shared)["tau"] == "23"
 
 
-def test_a_whole_study_is_not_spelled_out(trail: Trail) -> None:
+def test_a_whole_study_is_not_spelled_out(citation_index: CitationIndex) -> None:
     every = [f"random-{i:04d}" for i in range(15)]
-    assert trail.cite([Source("row", "column", "s", " ".join(every))])[0].whole
-    assert not trail.cite([Source("row", "column", "s", " ".join(every[1:]))])[0].whole
-    assert not trail.cite([Source("row", "column", "f", "b1")])[0].whole, "a few are named"
+    assert citation_index.cite([Source("row", "column", "s", " ".join(every))])[0].whole
+    assert not citation_index.cite([Source("row", "column", "s", " ".join(every[1:]))])[0].whole
+    assert not citation_index.cite([Source("row", "column", "f", "b1")])[0].whole, "a few are named"
 
 
-def test_what_the_records_lack_has_no_anchor(trail: Trail) -> None:
-    (missing,) = trail.cite([Source("row", "column", "gone", "a")])
+def test_what_the_records_lack_has_no_anchor(citation_index: CitationIndex) -> None:
+    (missing,) = citation_index.cite([Source("row", "column", "gone", "a")])
     assert (missing.anchor, missing.trials) == ("", (("a", ""),))
-    (cited,) = trail.cite([Source("row", "column", "s", "random-0099")])
+    (cited,) = citation_index.cite([Source("row", "column", "s", "random-0099")])
     assert cited.trials == (("random-0099", ""),)
-    assert {study.name for study in trail.studies()} == {"f", "s"}
+    assert {study.name for study in citation_index.studies()} == {"f", "s"}
 
 
-def test_a_trial_of_the_subspace_experiment_is_followed_too(trail: Trail) -> None:
-    (cited,) = trail.cite([Source("row", "column", "f", "b1")])
-    study = {study.name: study for study in trail.studies()}["f"]
+def test_a_trial_of_the_subspace_experiment_is_followed_too(citation_index: CitationIndex) -> None:
+    (cited,) = citation_index.cite([Source("row", "column", "f", "b1")])
+    study = {study.name: study for study in citation_index.studies()}["f"]
     assert (study.rows[0][0], study.cell, study.num_trials) == (cited.trials[0][1], "ptb/figure1/al", 1)
     shared = dict(study.shared)
     assert (shared["beta"], shared["epoch"], shared["subspace_distance"]) == ("1", "2", "0.5")
     assert study.checksums == (SHA,)
 
 
-def test_a_run_says_where_it_took_place(trail: Trail) -> None:
-    study = {study.name: study for study in trail.studies()}["s"]
+def test_a_run_says_where_it_took_place(citation_index: CitationIndex) -> None:
+    study = {study.name: study for study in citation_index.studies()}["s"]
     assert study.checksums == (SHA,)
     assert study.commits == ("c" * 40, "d" * 40)
     assert study.counts == (("complete", 15),)

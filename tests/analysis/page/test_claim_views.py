@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.claims import judge
 from analysis.claims.verdicts import CONTRADICTED, NOT_ENOUGH, SUPPORTED, Verdict
-from analysis.page.citations import Trail
+from analysis.page.citations import CitationIndex
 from analysis.page.claim_views import CLAIMS, claim_views, claims_table, summary, tally
 from analysis.records.load import Results
 from analysis.tables.table import Source
@@ -38,7 +38,7 @@ BESIDE = ("E / B", "distance", 3, "runs", 0.06, 0.05, 0.07, None, None, "aside",
 
 
 def views(example: Results, *verdicts: Verdict) -> tuple[Any, ...]:
-    return claim_views(verdicts, Trail(example))
+    return claim_views(verdicts, CitationIndex(example))
 
 
 def test_lines_become_lists_and_verdicts_become_styles(example: Results) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.health import Check
-from analysis.page.citations import Trail
+from analysis.page.citations import CitationIndex
 from analysis.page.health_views import check_groups, health_table, summary
 from analysis.records.load import Results
 
@@ -23,7 +23,7 @@ def test_the_checks_are_a_table_too() -> None:
 
 def test_findings_of_one_check_and_level_stand_together(example: Results) -> None:
     more = [*CHECKS[:2], Check(name="seeds", level="warning", message="b: one", studies=("b",)), CHECKS[2]]
-    groups = check_groups(more, Trail(example))
+    groups = check_groups(more, CitationIndex(example))
     assert [(group.level, group.name) for group in groups] == [
         ("problem", "code"), ("warning", "seeds"), ("ok", "corpus"),
     ]  # fmt: skip

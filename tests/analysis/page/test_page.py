@@ -11,7 +11,7 @@ import pytest
 
 from analysis.claims import judge
 from analysis.health import Check
-from analysis.page.citations import Trail
+from analysis.page.citations import CitationIndex
 from analysis.page.html import prose, render_page
 from analysis.page.page import Page, Picture, Skipped, answer, build_page
 from analysis.page.table_views import read_cell, sources_of, table_view
@@ -101,7 +101,7 @@ def test_nothing_is_loaded(html: str) -> None:
 def test_every_number_of_ours_leads_to_trials(example: Results) -> None:
     for make_table in TABLES.values():
         table = make_table(example)
-        view = table_view(table, Trail(example))
+        view = table_view(table, CitationIndex(example))
         rows = [row for _, group in view.groups for row in group]
         anchors = {citation.anchor: citation for citation in view.citations}
         for row, shown in zip(table.rows, rows, strict=True):
@@ -115,8 +115,8 @@ def test_every_number_of_ours_leads_to_trials(example: Results) -> None:
 
 def test_the_trials_behind_a_number_are_those_of_its_source(example: Results) -> None:
     table = TABLES["table1"](example)
-    trail = Trail(example)
-    view = table_view(table, trail)
+    citation_index = CitationIndex(example)
+    view = table_view(table, citation_index)
     place = next(i for i, row in enumerate(table.rows) if row.name == "ptb/small/real")
     row = [row for _, group in view.groups for row in group][place]
     column = next(i for i, (title, _) in enumerate(view.headings) if title == "Recipe test")
@@ -124,7 +124,7 @@ def test_the_trials_behind_a_number_are_those_of_its_source(example: Results) ->
     assert citation.label == "PTB, small (200 units), VD-LSTM+REAL: Recipe test, Recipe - paper, test"
     (cited,) = citation.cited
     assert [trial_id for trial_id, _ in cited.trials] == [f"confirm-paper-s{seed}" for seed in range(101, 107)]
-    assert {anchor for _, anchor in cited.trials} <= {a for study in trail.studies() for a, _ in study.rows}
+    assert {anchor for _, anchor in cited.trials} <= {a for study in citation_index.studies() for a, _ in study.rows}
     paper = next(i for i, (title, _) in enumerate(view.headings) if title == "Paper test")
     assert row.cells[paper].anchor == ""
 
@@ -163,7 +163,7 @@ def test_cells_with_the_same_trials_share_a_list_and_none_is_lost(example: Resul
         ),
         sources=(Source("r", "x", STUDY, "default-0000"), Source("r", "z", STUDY, "random-0001")),
     )  # fmt: skip
-    view = table_view(table, Trail(example), command="run it")
+    view = table_view(table, CitationIndex(example), command="run it")
     (row,) = view.groups[0][1]
     assert [cell.anchor for cell in row.cells] == ["", "t-trials-1", "t-trials-1", "t-trials-2"]
     assert [c.label for c in view.citations] == ["M: X here, Width", "M: Y"]
@@ -179,7 +179,7 @@ def test_sources_that_no_cell_shows_are_listed_all_the_same(example: Results) ->
         columns=(Column(title="Model", text=plain("model"), left=True),),
         sources=(Source("r", "hidden", STUDY, "default-0000"),),
     )  # fmt: skip
-    assert [c.label for c in table_view(table, Trail(example)).citations] == ["M"]
+    assert [c.label for c in table_view(table, CitationIndex(example)).citations] == ["M"]
 
 
 @pytest.mark.parametrize(

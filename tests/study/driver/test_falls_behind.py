@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from study.records.records import read_table
 from study.records.write_behind import WriteBehind
 from study.search import setting_search as cell_search
-from study.search.setting_search import CellSearch
+from study.search.setting_search import SettingSearch
 from tests.support.studies import open_cell, result
 
 BUDGET: dict[str, Any] = {"num_samples": 11, "max_epochs": 6, "num_seeds": 1}
@@ -41,7 +41,7 @@ class Actors:
 
         monkeypatch.setattr(cell_search, "CheckpointFolder", Folder)
 
-    def run(self, cell: CellSearch, *, concurrent: int) -> None:
+    def run(self, cell: SettingSearch, *, concurrent: int) -> None:
         """Runs a study as Tune would: an epoch of each live trial in turn."""
         live: list[tuple[Any, list[dict[str, Any]]]] = []
         while True:
@@ -97,7 +97,7 @@ class Stuck:
         self.after, self.lost = after, set()
 
 
-def records(cell: CellSearch) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+def records(cell: SettingSearch) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     epochs = sorted((r["trial_id"], r["epoch"], r["valid_ppl"], r["block"]) for r in cell.ledger.records.read("epochs"))
     trials = sorted(
         (r["trial_id"], r["status"], str(r["would_stop_epoch"]), r["num_epochs"], r["best_valid_ppl"], r["lr"])

@@ -19,7 +19,7 @@ from study.benchmark.stopwatch import Stopwatch
 from study.driver.progress import Progress
 from study.search import ledger
 from study.search.searcher import StudyScheduler, StudySearcher
-from study.search.setting_search import CellSearch
+from study.search.setting_search import SettingSearch
 from tests.support.studies import open_cell, result, run_all, run_epoch
 
 BUDGET: dict[str, Any] = {"num_samples": 12, "max_epochs": 4, "num_seeds": 1}
@@ -70,7 +70,7 @@ def test_the_sums_that_are_kept_are_those_of_the_trials(tmp_path: Path) -> None:
     assert cell.is_finished()
 
 
-def check_sums(cell: CellSearch) -> None:
+def check_sums(cell: SettingSearch) -> None:
     kept, trials = cell.ledger, list(cell.ledger.trials.values())
     assert cell.num_running == sum(t.running for t in trials)
     assert cell.num_served == sum(t.ended or t.running for t in trials)

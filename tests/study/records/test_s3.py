@@ -13,7 +13,7 @@ from study.driver.lease import Lease
 from study.driver.ray_session import StudyError
 from study.records.records import StorageError, read_table
 from study.search.ledger import Ledger
-from study.search.setting_search import CellSearch
+from study.search.setting_search import SettingSearch
 from tests.support.object_store import Store, serve
 from tests.support.studies import make_spec, run_all
 from trainables.storage.checkpoint import CheckpointFolder
@@ -45,9 +45,9 @@ def bucket(server: Store, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
     return server.storage(name)
 
 
-def open_cell(storage: str, journal) -> CellSearch:
+def open_cell(storage: str, journal) -> SettingSearch:
     spec = make_spec(num_samples=5, num_seeds=1)
-    return CellSearch(Ledger(spec, storage), journal / f"{spec.name}.journal")
+    return SettingSearch(Ledger(spec, storage), journal / f"{spec.name}.journal")
 
 
 def test_bytes_come_back_whole_and_go(bucket: str) -> None:
