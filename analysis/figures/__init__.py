@@ -11,13 +11,13 @@ from analysis.figures.figure import FIGURES, Drawing, Figure, Info, Part, drawin
 # The order of these lines is that of the report.
 # isort: off
 from analysis.figures import figure1, figure2, forest
-from analysis.figures import best_so_far, expected_best, importance, tau_gamma, slices, parallel
+from analysis.figures import best_so_far, expected_best, importance, tau_gamma, slices
 from analysis.figures import asha_rungs, asha_audit, fidelity, cost
 # isort: on
 
 _MODULES = (
     figure1, figure2, forest,
-    best_so_far, expected_best, importance, tau_gamma, slices, parallel,
+    best_so_far, expected_best, importance, tau_gamma, slices,
     asha_rungs, asha_audit, fidelity, cost,
 )  # fmt: skip
 

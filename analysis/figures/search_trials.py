@@ -1,4 +1,4 @@
-"""The trials of a search in the space of its parameters: what the slices and the parallel coordinates show."""
+"""The trials of a search in the space of its parameters: what the slices show."""
 
 from __future__ import annotations
 

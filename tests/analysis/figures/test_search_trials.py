@@ -1,4 +1,4 @@
-"""Slices and parallel coordinates: one info object, two pictures."""
+"""The slices of a search: the info object and the picture."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.collections import LineCollection
 
-from analysis.figures.parallel import draw_parallel
 from analysis.figures.search_trials import SearchTrials, SearchTrialsInfo, perplexity_range, search_trials
 from analysis.figures.slices import draw_slices
 from analysis.records.load import load_results
@@ -73,20 +71,3 @@ def test_a_slice_joins_the_lowest_of_each_fifth(info: SearchTrialsInfo) -> None:
     assert list(zip(*axes[2].lines[2].get_data(), strict=True)) == [(0.0, 80.0), (1.0, 100.0)]
     assert axes[1].get_xscale() == "log"
     assert [text.get_text() for text in axes[0].texts] == ["3 complete trials; 1 failed; 1 stopped by ASHA"]
-
-
-def test_a_line_per_trial_the_best_on_top(info: SearchTrialsInfo) -> None:
-    (ax,) = draw_parallel(info).axes
-    lines = next(c for c in ax.collections if isinstance(c, LineCollection))
-    segments = lines.get_segments()
-    assert [len(segment) for segment in segments] == [
-        3,
-        3,
-        4,
-        4,
-        4,
-    ]  # the last place is the perplexity, if there is one
-    assert [segment[0][1] for segment in segments] == pytest.approx([1.0, 1 / 6, 4 / 6, 0.0, 2 / 6])  # drop_prob
-    assert [segment[-1][1] for segment in segments[2:]] == pytest.approx([1.0, 20 / 36, 0.0])
-    assert lines.get_linewidths()[-1] == max(lines.get_linewidths())
-    assert {"dropout", "0.7", "0.1", "flow", "stop", "80.0", "116 or more"} <= {t.get_text() for t in ax.texts}
