@@ -83,12 +83,12 @@ def _print_evidence(campaign: Campaign, error: BrokenError, kept: Path) -> None:
     print(f"\nBROKEN after {campaign.num_faults} faults, seed {campaign.seed}:\n{error}\n", flush=True)
     if study is None:
         return
-    names = "\n".join(f"{pid} {name}" for pid, name in study.processes().items()) if study.driver.driver else ""
+    names = "\n".join(f"{pid} {name}" for pid, name in study.processes().items()) if study.driver else ""
     print(f"command: python -m {' '.join(study.command)}\nliving processes:\n{names}\n")
     print(f"the drivers' last words:\n{study.log_tail()}\n")
     kept.mkdir()
     shutil.copytree(study.storage, kept / "storage", dirs_exist_ok=True)
-    shutil.copytree(study.driver.machine.folder, kept / "machine", ignore=_sockets, symlinks=True, dirs_exist_ok=True)
+    shutil.copytree(study.machine.folder, kept / "machine", ignore=_sockets, symlinks=True, dirs_exist_ok=True)
     (kept / "faults.txt").write_text("\n".join(campaign.lines) + "\n")
     print(f"kept: {kept} (the storage, Ray's logs, the faults so far)\n", flush=True)
 

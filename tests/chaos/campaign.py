@@ -78,7 +78,7 @@ class Campaign:
         if study.status != 0:
             raise BrokenError(f"the undisturbed run ended with {study.status}")
         study.check_end(study.storage)
-        study.driver.machine.close()
+        study.machine.close()
         self._tell(f"undisturbed: {study.num_epochs} epochs in {study.age_s:.1f} s, the first after {start_s:.1f} s")
         return study, start_s
 

@@ -35,10 +35,10 @@ class Fault:
 
 def kill_driver(study: RunningStudy, draw: Random) -> str:
     """SIGKILL for the driver alone."""
-    assert study.driver.driver is not None
-    study.driver.driver.kill()
-    study.driver.driver.wait()
-    return f"the driver ({study.driver.driver.pid})"
+    assert study.driver is not None
+    study.driver.kill()
+    study.driver.wait()
+    return f"the driver ({study.driver.pid})"
 
 
 def kill_worker(study: RunningStudy, draw: Random) -> str:
@@ -53,8 +53,8 @@ def kill_worker(study: RunningStudy, draw: Random) -> str:
 
 def kill_one(study: RunningStudy, draw: Random) -> str:
     """SIGKILL for any one process but the driver: Ray's own, or one that it has started."""
-    assert study.driver.driver is not None
-    others = [pid for pid in study.processes() if pid != study.driver.driver.pid]
+    assert study.driver is not None
+    others = [pid for pid in study.processes() if pid != study.driver.pid]
     return _kill(study, [draw.choice(others)] if others else [])
 
 
@@ -66,7 +66,7 @@ def kill_several(study: RunningStudy, draw: Random) -> str:
 
 def kill_all(study: RunningStudy, draw: Random) -> str:
     """SIGKILL for all: the machine is gone."""
-    return f"{study.driver.machine.kill()} processes"
+    return f"{study.machine.kill()} processes"
 
 
 def stop_one(study: RunningStudy, draw: Random) -> str:
@@ -80,11 +80,11 @@ def stop_one(study: RunningStudy, draw: Random) -> str:
 
 def second_driver(study: RunningStudy, draw: Random) -> str:
     """The same command typed once more, by mistake; in every third case while the first is held still."""
-    assert study.driver.driver is not None
-    first, held = study.driver.driver, draw.random() < 1 / 3 and study.num_epochs > 0
-    log = study.driver.machine.folder / f"second-{study.num_starts}-{time.monotonic_ns()}.txt"
+    assert study.driver is not None
+    first, held = study.driver, draw.random() < 1 / 3 and study.num_epochs > 0
+    log = study.machine.folder / f"second-{study.num_starts}-{time.monotonic_ns()}.txt"
     with stopped(study, first.pid) if held else contextlib.nullcontext():
-        second = study.driver.machine.start(*study.command, log=log)
+        second = study.machine.start(*study.command, log=log)
         ended = study.wait(_REFUSAL_S, lambda: second.poll() is not None or first.poll() is not None)
     said = log.read_text(errors="replace")
     if second.poll() is None and first.poll() is not None:
@@ -93,7 +93,7 @@ def second_driver(study: RunningStudy, draw: Random) -> str:
             first.returncode == 1 and f"process {second.pid} " not in study.log_tail()
         ):
             raise BrokenError(f"the first driver ended with {first.returncode} when a second came")
-        study.driver.driver = second
+        study.driver = second
         return f"{second.pid}, which came first"
     if not ended:
         raise BrokenError(f"the second driver ({second.pid}) was not refused in {_REFUSAL_S:.0f} s")
@@ -133,8 +133,8 @@ def disk_full_and_ctrl_c(study: RunningStudy, draw: Random) -> str:
     before, after = draw.uniform(0.2, 4.0), draw.uniform(0.0, 4.0)
     with full_disk(study, draw) as fill:
         study.wait(before, fill)
-        assert study.driver.driver is not None
-        study.driver.driver.send_signal(signal.SIGINT)
+        assert study.driver is not None
+        study.driver.send_signal(signal.SIGINT)
         study.wait(after, fill)
     return _await_end(study)
 
@@ -218,14 +218,14 @@ def _kill(study: RunningStudy, pids: list[int]) -> str:
 
 
 def _end_in_order(study: RunningStudy, what: signal.Signals) -> str:
-    assert study.driver.driver is not None
+    assert study.driver is not None
     study.must_explain = study.has_begun  # before, Python itself may be importing
-    study.driver.driver.send_signal(what)
+    study.driver.send_signal(what)
     return _await_end(study)
 
 
 def _await_end(study: RunningStudy) -> str:
-    assert study.driver.driver is not None
+    assert study.driver is not None
     if not study.wait(_SIGNALS_S, lambda: study.status is not None):
         raise BrokenError(f"the driver has not ended {_SIGNALS_S:.0f} s after it was asked to")
-    return f"the driver ({study.driver.driver.pid})"
+    return f"the driver ({study.driver.pid})"

@@ -74,7 +74,7 @@ def test_there_is_no_way_out_and_the_checkout_is_hidden(repo_root: Path) -> None
         reach = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
         done = cloud.on(LAPTOP, f'python -c "{reach}"')
         assert "Network is unreachable" in done.stdout
-        cloud.laptop("ssh -o StrictHostKeyChecking=no ubuntu@172.31.0.11 true")
+        cloud.laptop("ssh -o StrictHostKeyChecking=no -o ConnectionAttempts=30 ubuntu@172.31.0.11 true")
         assert cloud.laptop(f"ls -A {repo_root}") == ""
         assert (
             cloud.laptop("python -c 'import study; print(study.__path__[0])'").strip() == "/home/ubuntu/project/study"
