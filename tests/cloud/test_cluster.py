@@ -172,9 +172,8 @@ def test_a_study_survives_the_loss_of_the_head(cluster: Cluster) -> None:
 
 def test_idle_workers_end(cluster: Cluster) -> None:
     assert cluster.workers()
-    started = time.time()
-    wait_for(lambda: not cluster.workers(), "end of the idle workers", seconds=IDLE_S + 60)
-    assert time.time() - started < IDLE_S + 60
+    # A machine that runs other tests beside this one takes its time for the look at the workers, and for their end.
+    wait_for(lambda: not cluster.workers(), "end of the idle workers", seconds=IDLE_S + 180)
     assert cluster.heads()
 
 
