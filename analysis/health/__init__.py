@@ -30,7 +30,9 @@ class HealthCheck(NamedTuple):
 CHECKS = (
     HealthCheck("equal budgets", "the variants of a corpus and size have equal budgets", health_of_runs.budgets),
     HealthCheck("unfinished", "every study has all of its planned trials", health_of_runs.unfinished),
-    HealthCheck("code", "one commit for each corpus and size, nothing uncommitted", health_of_runs.code),
+    HealthCheck(
+        "code", "one version of the arithmetic for each corpus and size, nothing uncommitted", health_of_runs.code
+    ),
     HealthCheck("software", "one version of each package for each corpus and size", health_of_runs.software),
     HealthCheck("corpus", "one checksum for each corpus", health_of_runs.corpora),
     HealthCheck("precision", "one precision for each corpus and size", health_of_runs.precisions),

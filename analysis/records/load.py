@@ -42,8 +42,6 @@ class Results:
     """Unique by (study, trial_id, phrase, rank), sorted by them."""
     word_mass: pd.DataFrame = field(default_factory=lambda: empty_frame("word_mass"))
     """Unique by (study, trial_id, split, word), sorted by study, trial, split and frequency."""
-    token_scores: pd.DataFrame = field(default_factory=lambda: empty_frame("token_scores"))
-    """Unique by (study, trial_id, split), sorted by them; ``log_probs`` is an array (N,) of each row."""
 
     @property
     def is_empty(self) -> bool:
@@ -60,7 +58,7 @@ def load_results(storages: Sequence[str]) -> Results:
     Raises:
         study.records.records.StorageError: if a storage cannot be read.
     """
-    tables = {name: _read(storages, name) for name in SCHEMAS}
+    tables = {name: _read(storages, name) for name in SCHEMAS if name != "token_scores"}
     trials = _latest_attempts(tables["trials"])
     epochs = _unique_epochs(tables["epochs"], trials)
     runs = tables["runs"].sort_values(["study", "started_at", "run"], kind="stable")
@@ -73,8 +71,19 @@ def load_results(storages: Sequence[str]) -> Results:
         subspace=_unique_subspace(tables["subspace"]),
         predictions=_latest_recorded(tables["predictions"], [*TRIAL, "phrase"], "rank"),
         word_mass=_latest_recorded(tables["word_mass"], [*TRIAL, "split"], "frequency_rank"),
-        token_scores=_latest_recorded(tables["token_scores"], [*TRIAL, "split"], "epoch"),
     )
+
+
+def load_token_scores(storages: Sequence[str]) -> pd.DataFrame:
+    """The ``token_scores`` table, unique by (study, trial_id, split) and sorted by them.
+
+    Not a part of ``Results``: its ``log_probs``, an array (N,) in each row, take .6 MB a trial, and no table, figure or
+    claim needs them.
+
+    Raises:
+        study.records.records.StorageError: if a storage cannot be read.
+    """
+    return _latest_recorded(_read(storages, "token_scores"), [*TRIAL, "split"], "epoch")
 
 
 def _read(storages: Sequence[str], table: str) -> pd.DataFrame:

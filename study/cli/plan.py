@@ -104,7 +104,7 @@ def print_plan(
     Raises:
         ValueError: if the trials that share a GPU need more memory than it has.
     """
-    all_s = 0.0
+    all_s, advised = 0.0, False
     for batch in batches:
         device = "cuda" if batch.gpus_per_trial > 0 and torch.cuda.is_available() else "cpu"
         total_h = 0.0
@@ -121,9 +121,10 @@ def print_plan(
             f"[bold]{duration(total_h * 3600 / concurrent)}[/] on this machine; records go to {storage}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
-        advice = precision_advice(spec, guess) if device == "cpu" and not batch.gpus_per_trial else None
-        if advice:
-            console.print(advice, highlight=False, soft_wrap=True)
+        if device == "cpu" and not batch.gpus_per_trial and not advised:  # once: it takes seconds to measure
+            advised = True
+            if advice := precision_advice(spec, guess):
+                console.print(advice, highlight=False, soft_wrap=True)
         if device == "cpu" and SIZES[batch.specs[0].cell.size].hidden_size >= SIZES["medium"].hidden_size:
             console.print(
                 "This machine trains on its CPU. A study of this size wants a GPU; smaller sizes and fewer epochs fit "

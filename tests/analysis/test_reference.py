@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from analysis import report
-from analysis.records.load import Results, load_results
+from analysis.records.load import Results, load_results, load_token_scores
 from study.records.records import SCHEMAS, Cell
 from study.search.ledger import Ledger
 from study.search.setting_search import SettingSearch
@@ -58,8 +58,10 @@ def test_figure_1_has_both_ends_of_panel_a_and_comes_near_the_floor(results: Res
 
 
 def test_nothing_of_the_machine_they_were_made_on_is_in_them(results: Results) -> None:
-    for name in SCHEMAS:
-        frame = getattr(results, name).drop(columns=["storage", "log_probs"], errors="ignore")
+    frames = {name: getattr(results, name) for name in SCHEMAS if name != "token_scores"}
+    frames["token_scores"] = load_token_scores(results.storages).drop(columns="log_probs")
+    for name, table in frames.items():
+        frame = table.drop(columns="storage")
         for column in frame.select_dtypes("string").columns.union(frame.select_dtypes("object").columns):
             for value in frame[column].dropna().unique():
                 assert "/" not in str(value).replace("ptb/", ""), f"{name}.{column}: {value}"
@@ -87,9 +89,10 @@ def test_what_has_not_ended_is_left_out_and_what_is_kept_is_gone_on_with(tmp_pat
     keep(str(tmp_path / "results"), tmp_path / "kept")
     kept = load_results([str(tmp_path / "kept")])
     assert kept.trials["trial_id"].tolist() == [done.trial_id]
-    assert kept.token_scores["split"].tolist() == ["test"]
-    assert kept.token_scores["log_probs"].iloc[0].tolist() == [-1.0, -2.5]
-    assert kept.token_scores["epoch"].tolist() == [1]
+    scored = load_token_scores([str(tmp_path / "kept")])
+    assert scored["split"].tolist() == ["test"]
+    assert scored["log_probs"].iloc[0].tolist() == [-1.0, -2.5]
+    assert scored["epoch"].tolist() == [1]
     again = SettingSearch(Ledger(spec, str(tmp_path / "kept")), tmp_path / "another")
     left = again.next_trial()
     assert left is not None

@@ -67,7 +67,7 @@ def make_problem(trials, *, tied, augmented=True, dtype=torch.float64, scale=1.0
     )
 
 
-def run(problem, *, augmented=True, compact=False, tokens_per_chunk=None):
+def run(problem, *, augmented=True, compact=False, tokens_per_chunk=None, gathered=None):
     """Losses, d_hidden and the gradients of decoder, bias and embedding."""
     k = len(problem.hidden)
     w = problem.weights
@@ -81,11 +81,18 @@ def run(problem, *, augmented=True, compact=False, tokens_per_chunk=None):
         bias=None if w.bias is None else torch.full_like(w.bias, float("nan")),
         embedding=decoder if w.embedding is w.decoder else torch.full_like(w.embedding, float("nan")),
     )
-    term = AugmentedTerm(tau=problem.tau, gamma=problem.gamma, flow=problem.flow) if augmented else None
+    flow = problem.flow if bool(problem.flow.any()) else None
+    term = AugmentedTerm(tau=problem.tau, gamma=problem.gamma, flow=flow) if augmented else None
     head = Head(
         k, STEPS, STREAMS, augmented=term, compact=compact, like=w.decoder[0], tokens_per_chunk=tokens_per_chunk
     )
-    ce, aug = head(problem.hidden, problem.kept, targets, w, gradients)
+    made = scores.TargetDistributions
+    with pytest.MonkeyPatch.context() as patch:
+        if gathered is not None:  # as on the other kind of device
+            patch.setattr(
+                "trainables.fused.head.TargetDistributions", lambda *a, **k: made(*a, **k | {"gathered": gathered})
+            )
+        ce, aug = head(problem.hidden, problem.kept, targets, w, gradients)
     return ce, aug, head.d_hidden.view_as(problem.hidden), gradients.decoder, gradients.bias, gradients.embedding
 
 
@@ -223,3 +230,20 @@ def test_the_faster_product_is_found_where_torch_has_it():
     if not torch.backends.mkldnn.is_available():
         pytest.skip("this torch was built without oneDNN")
     assert HAS_ONEDNN_LINEAR
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("flow", [True, False])
+@pytest.mark.parametrize("trials", [1, 3])
+def test_a_gpus_way_without_gathered_rows_gives_the_same_values_and_gradients(trials, flow, tied):
+    problem = make_problem(trials, tied=tied)
+    problem.flow.fill_(float(flow))
+    here, there = (run(problem, gathered=gathered) for gathered in (True, False))
+    for x, y in zip(here, there, strict=True):
+        assert (x is None) == (y is None)
+        if x is not None:
+            torch.testing.assert_close(y, x, rtol=1e-10, atol=1e-10)
+    for k in range(trials):
+        for x, y in zip(there, run_plain(problem.one(k)), strict=True):
+            if x is not None:
+                torch.testing.assert_close(x[k].reshape(y.shape), y, rtol=1e-9, atol=1e-9)
