@@ -3,7 +3,7 @@
 The counterpart of ``trainables.recipes``, which holds the paper's inputs. Nothing that trains may import this
 module: the numbers here are what a study is compared with, never what it aims at.
 
-"The paper" is Inan, Khosravi and Socher, "Tying Word Vectors and Word Classifiers", ICLR 2017. Cells that it prints
+"The paper" is Inan, Khosravi and Socher, "Tying Word Vectors and Word Classifiers", ICLR 2017. Settings that it prints
 as ``-`` have no entry here.
 """
 
@@ -32,9 +32,9 @@ class PaperNumber:
     """The number as the table prints it."""
     corpus: str
     size: str | None = None
-    """Network size, where the system is one of this project's cells."""
+    """Network size, where the system is one of this project's settings."""
     variant: str | None = None
-    """Variant, where the system is one of this project's cells."""
+    """Variant, where the system is one of this project's settings."""
     citation: str | None = None
     """Whose number it is; None for the paper's own."""
 
@@ -135,10 +135,10 @@ NUMBERS: tuple[PaperNumber, ...] = tuple(_rows())
 
 
 def perplexity(corpus: str, size: str, variant: str, quantity: str) -> PaperNumber | None:
-    """The paper's ``valid_ppl`` or ``test_ppl`` of a cell (Tables 1 and 2), or None if it reports none."""
+    """The paper's ``valid_ppl`` or ``test_ppl`` of a setting (Tables 1 and 2), or None if it reports none."""
     for number in NUMBERS:
-        cell = (number.corpus, number.size, number.variant)
-        if number.table != "Table 3" and cell == (corpus, size, variant) and number.quantity == quantity:
+        setting = (number.corpus, number.size, number.variant)
+        if number.table != "Table 3" and setting == (corpus, size, variant) and number.quantity == quantity:
             return number
     return None
 

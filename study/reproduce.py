@@ -61,7 +61,7 @@ def _run_studies(target: Target, arguments: argparse.Namespace, console: Console
             num_samples=arguments.num_samples,
             num_sessions=target.num_sessions,
         )
-        for corpus, size in target.cells(arguments.size, arguments.corpus)
+        for corpus, size in target.settings(arguments.size, arguments.corpus)
     ]
     print_plan(
         batches,
@@ -75,7 +75,7 @@ def _run_studies(target: Target, arguments: argparse.Namespace, console: Console
     if arguments.dry_run:
         return 0
     # A mistake in a phrase is found before any work.
-    corpus = load_corpus(batches[0].specs[0].cell.corpus) if target.asks else None
+    corpus = load_corpus(batches[0].specs[0].setting.corpus) if target.asks else None
     asked = questions(phrases, corpus) if corpus else []
     # Ray takes seconds to import: the plan, and a mistake in it, should not have to wait for it.
     from study.cli.launch import launch

@@ -155,8 +155,8 @@ def print_statuses(statuses: Sequence[StudyStatus], console: Console, *, now: dt
 
 
 def _fields(status: StudyStatus, statuses: Sequence[StudyStatus], now: dt.datetime) -> tuple[str, ...]:
-    cell = (status.corpus, status.size, status.variant)
-    alone = sum((s.corpus, s.size, s.variant) == cell for s in statuses) == 1
+    setting = (status.corpus, status.size, status.variant)
+    alone = sum((s.corpus, s.size, s.variant) == setting for s in statuses) == 1
     return (
         status.variant if alone else status.study.replace(f"-{status.size}-{status.corpus}-", " "),
         status.state,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.measures.settings import (
     PAPER_ORIGIN,
-    CellStudy,
+    SettingStudy,
     confirmed_trials,
     ppl_by_seed,
     second_session_of,
@@ -19,11 +19,11 @@ from analysis.measures.settings import (
     tuned_origin,
 )
 from analysis.records.load import Results
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 NOT_RUN = "not run"
-_TARGETS = {"wikitext2-a": "table2", "wikitext2-b": "table2"}  # what else but Table 1 reproduces a corpus' cells
+_TARGETS = {"wikitext2-a": "table2", "wikitext2-b": "table2"}  # what else but Table 1 reproduces a corpus' settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,32 +51,32 @@ class Arms:
     """The arms that the records hold, each made once."""
 
     results: Results
-    _known: dict[tuple[str, Cell], Any] = field(default_factory=dict)
+    _known: dict[tuple[str, Setting], Any] = field(default_factory=dict)
 
-    def study(self, cell: Cell) -> CellStudy | None:
-        """The study that stands for a cell."""
-        return self._once("study", cell, lambda: study_of(self.results, cell))
+    def study(self, setting: Setting) -> SettingStudy | None:
+        """The study that stands for a setting."""
+        return self._once("study", setting, lambda: study_of(self.results, setting))
 
-    def recipe(self, cell: Cell) -> Arm:
+    def recipe(self, setting: Setting) -> Arm:
         """Test perplexity of the paper's recipe on fresh seeds, at full length."""
-        return self._once("recipe", cell, lambda: self._recipe(cell))
+        return self._once("recipe", setting, lambda: self._recipe(setting))
 
-    def tuned(self, cell: Cell) -> Arm:
+    def tuned(self, setting: Setting) -> Arm:
         """Test perplexity of the best configuration of a finished search on fresh seeds, at full length."""
-        return self._once("tuned", cell, lambda: self._tuned(cell))
+        return self._once("tuned", setting, lambda: self._tuned(setting))
 
-    def second_session(self, cell: Cell) -> Arm:
+    def second_session(self, setting: Setting) -> Arm:
         """Test perplexity of the paper's recipe trained for footnote 4's second session, at full length."""
-        return self._once("second session", cell, lambda: self._second_session(cell))
+        return self._once("second session", setting, lambda: self._second_session(setting))
 
-    def _recipe(self, cell: Cell) -> Arm:
-        arm, study = self._start(cell), self.study(cell)
+    def _recipe(self, setting: Setting) -> Arm:
+        arm, study = self._start(setting), self.study(setting)
         if study is None:
             return arm
         return _confirmed(self._made(arm, study), study, PAPER_ORIGIN)
 
-    def _tuned(self, cell: Cell) -> Arm:
-        arm, study = self._start(cell), self.study(cell)
+    def _tuned(self, setting: Setting) -> Arm:
+        arm, study = self._start(setting), self.study(setting)
         if study is None:
             return arm
         ended = int((study.search["status"] != "interrupted").sum())
@@ -97,29 +97,29 @@ class Arms:
             arm = replace(arm, lacks=f"the best of the search, {best}, is not confirmed")
         return arm
 
-    def _second_session(self, cell: Cell) -> Arm:
-        arm, study = self._start(cell), second_session_of(self.results, cell)
+    def _second_session(self, setting: Setting) -> Arm:
+        arm, study = self._start(setting), second_session_of(self.results, setting)
         arm = replace(arm, label=f"second session of {arm.label}", command="python -m study.reproduce footnote4")
         if study is None:
             return arm
         arm = _confirmed(self._made(arm, study, epochs=False), study, PAPER_ORIGIN, full_length=False)
-        done, full = confirmed_trials(study, PAPER_ORIGIN), SIZES[cell.size].max_epochs
+        done, full = confirmed_trials(study, PAPER_ORIGIN), SIZES[setting.size].max_epochs
         if not arm.lacks and ((done["max_epochs"] < 2 * full) | (done["second_session_epoch"] != full + 1)).any():
             lengths = f"{done['second_session_epoch'].min() - 1:.0f} of {done['max_epochs'].min():.0f} epochs"
             arm = replace(arm, lacks=f"the first session has {lengths}, in full it has {full} of {2 * full}")
         return arm
 
-    def _start(self, cell: Cell) -> Arm:
-        target = _TARGETS.get(cell.corpus, "table1")
-        where = "" if target == "table2" else f" --size {cell.size} --corpus {cell.corpus}"
+    def _start(self, setting: Setting) -> Arm:
+        target = _TARGETS.get(setting.corpus, "table1")
+        where = "" if target == "table2" else f" --size {setting.size} --corpus {setting.corpus}"
         return Arm(
-            place=place_name(cell.corpus, cell.size),
-            label=variant_label(cell.variant),
+            place=place_name(setting.corpus, setting.size),
+            label=variant_label(setting.variant),
             lacks=NOT_RUN,
             command=f"python -m study.reproduce {target}{where}",
         )
 
-    def _made(self, arm: Arm, study: CellStudy, *, epochs: bool = True) -> Arm:
+    def _made(self, arm: Arm, study: SettingStudy, *, epochs: bool = True) -> Arm:
         runs = self.results.runs
         sums = sorted(set(runs.loc[runs["study"] == study.study, "corpus_sha256"].dropna()))
         made_with: dict[str, str | None] = {"precision": study.precision, "corpus": " ".join(sums) or None}
@@ -127,10 +127,10 @@ class Arms:
             made_with["epochs"] = None if study.max_epochs is None else str(study.max_epochs)
         return replace(arm, study=study.study, lacks="", made_with=made_with)
 
-    def _once(self, kind: str, cell: Cell, make: Callable[[], Any]) -> Any:
-        if (kind, cell) not in self._known:
-            self._known[kind, cell] = make()
-        return self._known[kind, cell]
+    def _once(self, kind: str, setting: Setting, make: Callable[[], Any]) -> Any:
+        if (kind, setting) not in self._known:
+            self._known[kind, setting] = make()
+        return self._known[kind, setting]
 
 
 def place_name(corpus: str, size: str) -> str:
@@ -144,7 +144,7 @@ def variant_label(variant: str) -> str:
     return VARIANTS[variant].label if variant in VARIANTS else variant
 
 
-def _confirmed(arm: Arm, study: CellStudy, origin: str, *, full_length: bool = True) -> Arm:
+def _confirmed(arm: Arm, study: SettingStudy, origin: str, *, full_length: bool = True) -> Arm:
     done = confirmed_trials(study, origin)
     values = ppl_by_seed(study, origin, "test")
     used = done[done["seed"].isin(list(values))]
@@ -158,7 +158,7 @@ def _confirmed(arm: Arm, study: CellStudy, origin: str, *, full_length: bool = T
     return replace(arm, values=values, lacks=", ".join(lacks), trial_ids=tuple(used["trial_id"]))
 
 
-def _best_of_search(study: CellStudy) -> str | None:
+def _best_of_search(study: SettingStudy) -> str | None:
     """The complete trial of lowest validation perplexity; ``paper`` if it is the recipe's own."""
     done = study.search[(study.search["status"] == "complete") & study.search["best_valid_ppl"].notna()]
     best: pd.DataFrame = done.sort_values(["best_valid_ppl", "trial_id"]).head(1)

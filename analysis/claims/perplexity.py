@@ -10,10 +10,10 @@ from analysis import paper
 from analysis.claims.arms import Arm, Arms, place_name
 from analysis.claims.comparisons import Comparison, below
 from analysis.claims.verdicts import Claim, Findings
-from analysis.measures.settings import cells_with_records
+from analysis.measures.settings import settings_with_records
 from analysis.stats.contrasts import MARGIN_PPL
 from analysis.stats.share import share_of_gain
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.recipes import VARIANTS
 
 IMPROVED = tuple(name for name in VARIANTS if name != "baseline")
@@ -25,9 +25,9 @@ class Place(NamedTuple):
     corpus: str
     size: str
 
-    def cell(self, variant: str) -> Cell:
-        """The cell of a variant."""
-        return Cell(*self, variant)
+    def setting(self, variant: str) -> Setting:
+        """The setting of a variant."""
+        return Setting(*self, variant)
 
 
 TABLE_1 = tuple(dict.fromkeys(Place(n.corpus, n.size or "") for n in paper.NUMBERS if n.table == "Table 1"))
@@ -58,7 +58,7 @@ def pair(a: Arm, b: Arm, *, family: int, named: bool = True, equal_is_against: b
 
 def other_places(arms: Arms, named: tuple[Place, ...]) -> Iterator[Place]:
     """Where else there are records, in the registries' order."""
-    found = dict.fromkeys(Place(cell.corpus, cell.size) for cell in cells_with_records(arms.results))
+    found = dict.fromkeys(Place(setting.corpus, setting.size) for setting in settings_with_records(arms.results))
     yield from (place for place in found if place not in named)
 
 
@@ -66,7 +66,12 @@ def _each_beats_the_baseline(arms: Arms) -> Findings:
     family = len(TABLE_1) * len(IMPROVED)
     return Findings(
         comparisons=[
-            pair(arms.recipe(place.cell(v)), arms.recipe(place.cell("baseline")), family=family, named=place in TABLE_1)
+            pair(
+                arms.recipe(place.setting(v)),
+                arms.recipe(place.setting("baseline")),
+                family=family,
+                named=place in TABLE_1,
+            )
             for place in (*TABLE_1, *other_places(arms, TABLE_1))
             for v in IMPROVED
         ],
@@ -80,8 +85,8 @@ def _first_glance(arms: Arms) -> str:
     for place in TABLE_1:
         first: dict[str, tuple[int, float]] = {}
         for variant in VARIANTS:
-            study = arms.study(place.cell(variant))
-            if study is not None and not arms.recipe(place.cell(variant)).values:
+            study = arms.study(place.setting(variant))
+            if study is not None and not arms.recipe(place.setting(variant)).values:
                 trials = study.search[(study.search["block"] == "default") & (study.search["status"] == "complete")]
                 if len(trials):
                     first[variant] = (int(trials["max_epochs"].iloc[0]), float(trials["best_valid_ppl"].iloc[0]))
@@ -98,7 +103,7 @@ def _real_is_best(arms: Arms) -> Findings:
     return Findings(
         comparisons=[
             pair(
-                arms.recipe(place.cell("real")), arms.recipe(place.cell(v)), family=len(TABLE_1) * len(others),
+                arms.recipe(place.setting("real")), arms.recipe(place.setting(v)), family=len(TABLE_1) * len(others),
                 named=place in TABLE_1, equal_is_against=False,
             )
             for place in (*TABLE_1, *other_places(arms, TABLE_1))
@@ -112,7 +117,7 @@ def _al_helps_small_networks_more(arms: Arms) -> Findings:
     pairs.append((WHOLE, Place("wikitext2", "medium")))
     comparisons = []
     for smaller, larger in pairs:
-        used = [arms.recipe(place.cell(v)) for place in (smaller, larger) for v in ("al", "baseline")]
+        used = [arms.recipe(place.setting(v)) for place in (smaller, larger) for v in ("al", "baseline")]
         comparisons.append(
             below(
                 f"(AL / VD-LSTM, {used[0].place}) / (the same, {used[2].place})", ratio(*used[:2]), ratio(*used[2:]),
@@ -126,7 +131,7 @@ def _re_beats_al_on_large_networks(arms: Arms) -> Findings:
     places = [LARGE, Place("ptb", "medium"), Place("wikitext2", "large"), Place("wikitext2", "medium")]
     return Findings(
         comparisons=[
-            pair(arms.recipe(place.cell("re")), arms.recipe(place.cell("al")), family=1, named=place == LARGE)
+            pair(arms.recipe(place.setting("re")), arms.recipe(place.setting("al")), family=1, named=place == LARGE)
             for place in places
         ]
     )
@@ -134,8 +139,8 @@ def _re_beats_al_on_large_networks(arms: Arms) -> Findings:
 
 def _al_needs_little_data(arms: Arms) -> Findings:
     family = 2 + len(HALVES)
-    al, re = (arms.recipe(WHOLE.cell(v)) for v in ("al", "re"))
-    small_al, small_re = (arms.recipe(SMALL.cell(v)) for v in ("al", "re"))
+    al, re = (arms.recipe(WHOLE.setting(v)) for v in ("al", "re"))
+    small_al, small_re = (arms.recipe(SMALL.setting(v)) for v in ("al", "re"))
     comparisons = [
         below(
             f"VD-LSTM+AL / (VD-LSTM+RE + {MARGIN_PPL}), {small_al.place}", small_al.values,
@@ -145,7 +150,7 @@ def _al_needs_little_data(arms: Arms) -> Findings:
         pair(re, al, family=family),
     ]  # fmt: skip
     for half in HALVES:
-        half_al, half_re = (arms.recipe(half.cell(v)) for v in ("al", "re"))
+        half_al, half_re = (arms.recipe(half.setting(v)) for v in ("al", "re"))
         comparisons.append(
             below(
                 f"(AL / RE, {half_al.place}) / (the same, {al.place})", ratio(half_al, half_re), ratio(al, re),
@@ -156,7 +161,7 @@ def _al_needs_little_data(arms: Arms) -> Findings:
 
 
 def _most_of_the_gain_is_re(arms: Arms) -> Findings:
-    base, re, real = (arms.recipe(LARGE.cell(v)) for v in ("baseline", "re", "real"))
+    base, re, real = (arms.recipe(LARGE.setting(v)) for v in ("baseline", "re", "real"))
     half_way = {s: math.sqrt(base.values[s] * real.values[s]) for s in sorted(set(base.values) & set(real.values))}
     comparisons = [
         pair(real, base, family=2),

@@ -33,9 +33,9 @@ DRAWN = tuple(
 
 
 def _random_block(arms: Arms, place: Place, variant: str) -> tuple[Arm, pd.DataFrame]:
-    """The random draws of a cell that were trained to the end or diverged, with ``loss``, and the arm they make."""
-    cell = place.cell(variant)
-    study, arm = arms.study(cell), replace(arms.recipe(cell), values={}, trial_ids=())
+    """The random draws of a setting that were trained to the end or diverged, with ``loss``, and the arm they make."""
+    setting = place.setting(variant)
+    study, arm = arms.study(setting), replace(arms.recipe(setting), values={}, trial_ids=())
     if study is None:
         return arm, arms.results.trials.iloc[:0].assign(loss=[])
     drawn = study.search[study.search["block"] == "random"]
@@ -84,7 +84,7 @@ def _level(arms: Arms, place: Place, draws: pd.DataFrame) -> float:
     """Validation perplexity of the recipe in this place: of the searches' first trials, else the best draws."""
     levels = []
     for variant in AUGMENTED:
-        study = arms.study(place.cell(variant))
+        study = arms.study(place.setting(variant))
         if study is not None:
             done = study.search[study.search["status"] == "complete"]
             recipe = done[done["block"] == "default"]

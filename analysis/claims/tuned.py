@@ -18,8 +18,8 @@ from trainables.recipes import VARIANTS
 def _second_session(arms: Arms) -> Findings:
     family, comparisons = len(VARIANTS), []
     for variant in VARIANTS:
-        cell = SMALL.cell(variant)
-        second, first = arms.second_session(cell), arms.recipe(cell)
+        setting = SMALL.setting(variant)
+        second, first = arms.second_session(setting), arms.recipe(setting)
         name = f"two sessions / one, {first.label}, {first.place}"
         if variant == "baseline":
             made = same(name, second.values, first.values, arms=(second, first), family=family)
@@ -32,13 +32,16 @@ def _second_session(arms: Arms) -> Findings:
 def _within_trials(arms: Arms) -> Iterator[Comparison]:
     """The best epoch of the second session against that of the first, by validation, in the very same trials."""
     for variant in VARIANTS:
-        cell = SMALL.cell(variant)
-        study = second_session_of(arms.results, cell)
+        setting = SMALL.setting(variant)
+        study = second_session_of(arms.results, setting)
         found = sessions(arms.results, study) if study is not None else None
         if study is None or found is None:
             continue
         arm = Arm(
-            place=arms.recipe(cell).place, label=VARIANTS[variant].label, study=study.study, trial_ids=found.trial_ids
+            place=arms.recipe(setting).place,
+            label=VARIANTS[variant].label,
+            study=study.study,
+            trial_ids=found.trial_ids,
         )
         yield below(
             f"second session / first, {arm.label}, {arm.place}", found.second, found.first, arms=(arm,), family=1,
@@ -50,9 +53,9 @@ def _gains_survive_tuning(arms: Arms) -> Findings:
     family = len(TABLE_1) * len(IMPROVED)
     comparisons = []
     for place in (*TABLE_1, *other_places(arms, TABLE_1)):
-        base = arms.tuned(place.cell("baseline"))
+        base = arms.tuned(place.setting("baseline"))
         for variant in IMPROVED:
-            comparisons.append(pair(arms.tuned(place.cell(variant)), base, family=family, named=place in TABLE_1))
+            comparisons.append(pair(arms.tuned(place.setting(variant)), base, family=family, named=place in TABLE_1))
     return Findings(comparisons=comparisons, remark=_debts(arms))
 
 
@@ -61,8 +64,11 @@ def _debts(arms: Arms) -> str:
     found = []
     for place in (*TABLE_1, *other_places(arms, TABLE_1)):
         for variant in IMPROVED:
-            cells = (place.cell(variant), place.cell("baseline"))
-            recipe, tuned = [arms.recipe(cell) for cell in cells], [arms.tuned(cell) for cell in cells]
+            settings = (place.setting(variant), place.setting("baseline"))
+            recipe, tuned = (
+                [arms.recipe(setting) for setting in settings],
+                [arms.tuned(setting) for setting in settings],
+            )
             if any(arm.lacks for arm in (*recipe, *tuned)):
                 continue
             debt = tuning_debt(*(arm.values for arm in (*recipe, *tuned)))

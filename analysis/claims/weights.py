@@ -14,7 +14,7 @@ from analysis.claims.comparisons import AGAINST, ALPHA, ASIDE, OPEN, SHOWN, Comp
 from analysis.claims.perplexity import ELSE, LARGE, RULE, Place
 from analysis.claims.verdicts import Claim, Findings
 from analysis.stats.contrasts import t_interval
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.recipes import FIGURE1, TARGET_GRADIENTS
 
 WORDS = ("<unk>", "a", "an", "the")
@@ -116,7 +116,7 @@ def _real_predicts_fewer_frequent_words(arms: Arms) -> Findings:
 def _masses(arms: Arms, place: Place, column: str) -> Iterator[Comparison]:
     elsewhere = column == "mean_probability_elsewhere"
     for word in WORDS:
-        real, base = (_mass(arms, place.cell(variant), word, column) for variant in ("real", "baseline"))
+        real, base = (_mass(arms, place.setting(variant), word, column) for variant in ("real", "baseline"))
         yield below(
             f'P("{word}") of REAL / VD-LSTM{"" if elsewhere else " over all positions"}, {place_name(*place)}',
             real.values, base.values, arms=(real, base), family=len(WORDS), equal_is_against=False, in_ppl=False,
@@ -124,9 +124,9 @@ def _masses(arms: Arms, place: Place, column: str) -> Iterator[Comparison]:
         )  # fmt: skip
 
 
-def _mass(arms: Arms, cell: Cell, word: str, column: str) -> Arm:
-    """The mean probability of a word by seed, from the confirmed trials that stand for the cell in Table 1."""
-    arm = arms.recipe(cell)
+def _mass(arms: Arms, setting: Setting, word: str, column: str) -> Arm:
+    """The mean probability of a word by seed, from the confirmed trials that stand for the setting in Table 1."""
+    arm = arms.recipe(setting)
     mass = arms.results.word_mass
     own = mass[
         (mass["study"] == arm.study)

@@ -22,9 +22,9 @@ from analysis.figures.panels import (
     status_counts,
     studies,
 )
-from analysis.measures.settings import CellStudy
+from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
-from study.records.records import Cell
+from study.records.records import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class ProtectedTrial:
 class Audit:
     """The protected trials of one study."""
 
-    cell: Cell
+    setting: Setting
     study: str
     trials: tuple[ProtectedTrial, ...]
     num_failed: int
@@ -57,7 +57,7 @@ class Audit:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditInfo:
-    """The studies with two or more complete protected trials, in the registries' order of cells."""
+    """The studies with two or more complete protected trials, in the registries' order of settings."""
 
     studies: tuple[Audit, ...]
 
@@ -71,7 +71,7 @@ class AuditInfo:
         return pd.DataFrame(
             [
                 {
-                    **s.cell._asdict(), "arm": t.arm, "valid_ppl": t.ppl, "would_stop_epoch": t.would_stop_epoch,
+                    **s.setting._asdict(), "arm": t.arm, "valid_ppl": t.ppl, "would_stop_epoch": t.would_stop_epoch,
                     "study": s.study, "trial_id": t.trial_id,
                 }
                 for s in self.studies
@@ -117,7 +117,7 @@ def draw_audit(info: AuditInfo) -> Canvas:
 
 
 def _audit(ax: Axes, one: Audit, place: int, high: float) -> None:
-    colour = style.colour(one.cell.variant)
+    colour = style.colour(one.setting.variant)
     for stopped, side in ((False, -0.2), (True, 0.2)):
         trials = [t for t in one.trials if (t.would_stop_epoch is not None) == stopped]
         for audit, fill in ((True, colour), (False, "white")):
@@ -131,7 +131,7 @@ def _audit(ax: Axes, one: Audit, place: int, high: float) -> None:
     gap = f"{stopped_best - kept:+.1f} ppl" if kept is not None and stopped_best is not None else "none stopped"
     gap = "none kept" if kept is None else gap
     ax.annotate(
-        f"{style.short_label(one.cell.variant)}\n{gap}", (place, 0), (0, -17), xycoords=("data", "axes fraction"),
+        f"{style.short_label(one.setting.variant)}\n{gap}", (place, 0), (0, -17), xycoords=("data", "axes fraction"),
         textcoords="offset points", ha="center", va="top", fontsize=8, color=colour,
     )  # fmt: skip
 
@@ -162,7 +162,7 @@ def asha_audit(results: Results) -> AuditInfo:
     return AuditInfo(studies=tuple(one for one in found if len(one.trials) > 1))
 
 
-def _audit_of(study: CellStudy) -> Audit:
+def _audit_of(study: SettingStudy) -> Audit:
     search = study.search.sort_values("trial_id")
     protected = search[(search["block"] != "tpe") | search["audit"].fillna(False).astype(bool)]
     counts = status_counts(protected)
@@ -170,7 +170,7 @@ def _audit_of(study: CellStudy) -> Audit:
     arms = done["block"].replace("tpe", "audit")
     trials = zip(done["trial_id"], arms, done["best_valid_ppl"], optional(done["would_stop_epoch"]), strict=True)
     return Audit(
-        cell=study.cell,
+        setting=study.setting,
         study=study.study,
         trials=tuple(
             ProtectedTrial(trial_id=t, arm=arm, ppl=float(ppl), would_stop_epoch=None if e is None else int(e))

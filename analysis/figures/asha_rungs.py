@@ -25,9 +25,9 @@ from analysis.figures.panels import (
     status_counts,
     studies,
 )
-from analysis.measures.settings import CellStudy
+from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.recipes import VARIANTS
 
 
@@ -46,7 +46,7 @@ class Path:
 class RungsOfStudy:
     """The tpe block of one study and ASHA's rungs."""
 
-    cell: Cell
+    setting: Setting
     study: str
     rungs: tuple[int, ...]
     num_stopped: tuple[int, ...]
@@ -60,7 +60,7 @@ class RungsOfStudy:
 
 @dataclass(frozen=True, kw_only=True)
 class RungsInfo:
-    """The studies with a tpe trial that has an epoch, in the registries' order of cells."""
+    """The studies with a tpe trial that has an epoch, in the registries' order of settings."""
 
     studies: tuple[RungsOfStudy, ...]
 
@@ -74,7 +74,7 @@ class RungsInfo:
         return pd.DataFrame(
             [
                 {
-                    **s.cell._asdict(), "status": p.status, "audit": p.audit, "num_epochs": p.epochs[-1],
+                    **s.setting._asdict(), "status": p.status, "audit": p.audit, "num_epochs": p.epochs[-1],
                     "last_valid_ppl": p.ppl[-1], "rungs": " ".join(map(str, s.rungs)), "study": s.study,
                     "trial_id": p.trial_id,
                 }
@@ -87,8 +87,8 @@ class RungsInfo:
 def draw_rungs(info: RungsInfo) -> Canvas:
     """A row per size, a panel per variant: a line per trial, the rungs, and how many were stopped at each."""
     groups = by_group(info.studies)
-    variants = [v for v in VARIANTS if any(s.cell.variant == v for s in info.studies)]
-    variants += sorted({s.cell.variant for s in info.studies} - set(variants))
+    variants = [v for v in VARIANTS if any(s.setting.variant == v for s in info.studies)]
+    variants += sorted({s.setting.variant for s in info.studies} - set(variants))
     with style.style():
         wide = len(variants) > 2
         figure, axes = layout.grid(
@@ -97,7 +97,7 @@ def draw_rungs(info: RungsInfo) -> Canvas:
         )  # fmt: skip
         for row, (corpus, size, found) in zip(axes, groups, strict=True):
             low, high, last = _limits(found)
-            by_variant = {s.cell.variant: s for s in found}
+            by_variant = {s.setting.variant: s for s in found}
             shown = [
                 (ax, by_variant[variant]) for ax, variant in zip(row, variants, strict=True) if variant in by_variant
             ]
@@ -107,7 +107,7 @@ def draw_rungs(info: RungsInfo) -> Canvas:
                 ax.set_xlim(0, last * 1.03)
                 ax.xaxis.set_major_locator(MaxNLocator(5, steps=layout.STEPS, integer=True))
                 ax.set_xlabel("epoch")
-                name = style.short_label(one.cell.variant)
+                name = style.short_label(one.setting.variant)
                 layout.head(ax, name if place else f"{group_title(corpus, size)}\n{name}", _rungs_note(one))
             first = shown[0][0]
             first.set_yscale("log")
@@ -138,7 +138,7 @@ _AUDIT = (0, (2.5, 1.2))
 
 
 def _paths(ax: Axes, one: RungsOfStudy) -> None:
-    colour = style.colour(one.cell.variant)
+    colour = style.colour(one.setting.variant)
     looks: tuple[tuple[list[Path], dict[str, Any]], ...] = (
         ([p for p in one.paths if p.status != "complete"], {"colors": _STOPPED, "linewidths": 0.6}),
         ([p for p in one.paths if p.status == "complete" and not p.audit], {"colors": colour, "linewidths": 0.7}),
@@ -203,7 +203,7 @@ def asha_rungs(results: Results) -> RungsInfo:
     return RungsInfo(studies=tuple(one for one in found if one is not None))
 
 
-def rungs_of(results: Results, study: CellStudy) -> tuple[int, ...]:
+def rungs_of(results: Results, study: SettingStudy) -> tuple[int, ...]:
     """The epochs at which ASHA compared this study's trials, from its latest run; empty where no run says."""
     runs = results.runs[(results.runs["study"] == study.study)]
     runs = runs[runs[["grace_period", "reduction_factor", "max_epochs"]].notna().all(axis=1)]
@@ -217,7 +217,7 @@ def rungs_of(results: Results, study: CellStudy) -> tuple[int, ...]:
     return tuple(rungs)
 
 
-def _rungs_of(results: Results, study: CellStudy) -> RungsOfStudy | None:
+def _rungs_of(results: Results, study: SettingStudy) -> RungsOfStudy | None:
     trials = study.trials[study.trials["block"] == "tpe"].sort_values("trial_id")
     found = curves(results, study)
     if not any(trial_id in found for trial_id in trials["trial_id"]):
@@ -233,7 +233,7 @@ def _rungs_of(results: Results, study: CellStudy) -> RungsOfStudy | None:
             epochs, ppl = (tuple(values.tolist()) for values in found[trial_id])
             paths.append(Path(trial_id=trial_id, status=status, audit=bool(audited), epochs=epochs, ppl=ppl))
     return RungsOfStudy(
-        cell=study.cell,
+        setting=study.setting,
         study=study.study,
         rungs=rungs,
         num_stopped=tuple(int((stopped == rung).sum()) for rung in rungs),

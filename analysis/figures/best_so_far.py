@@ -13,16 +13,16 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import by_group, counted, group_title, optional, parts_by_corpus, span, studies, time_unit
-from analysis.measures.settings import CellStudy
+from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
-from study.records.records import Cell
+from study.records.records import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class BestSoFar:
     """One search, its trials in the order in which they ended."""
 
-    cell: Cell
+    setting: Setting
     study: str
     trial_ids: tuple[str, ...]
     statuses: tuple[str, ...]
@@ -38,7 +38,7 @@ class BestSoFar:
 
 @dataclass(frozen=True, kw_only=True)
 class BestSoFarInfo:
-    """The searches, in the registries' order of cells."""
+    """The searches, in the registries' order of settings."""
 
     searches: tuple[BestSoFar, ...]
 
@@ -53,7 +53,7 @@ class BestSoFarInfo:
         return pd.DataFrame(
             [
                 {
-                    **s.cell._asdict(), "num_trials": i, "device_h": hours, "trial_id": trial_id, "status": status,
+                    **s.setting._asdict(), "num_trials": i, "device_h": hours, "trial_id": trial_id, "status": status,
                     "valid_ppl": ppl, "best_so_far": best, "study": s.study,
                 }
                 for s in self.searches
@@ -78,13 +78,13 @@ def draw_best_so_far(info: BestSoFarInfo) -> Canvas:
             unit, per = time_unit(3600.0 * max(s.device_h[-1] for s in searches))
             ends = []
             for search in searches:
-                colour, dash = style.colour(search.cell.variant), style.dash(search.cell.variant)
+                colour, dash = style.colour(search.setting.variant), style.dash(search.setting.variant)
                 number, best = np.arange(1, len(search.best) + 1), np.array(search.best, dtype=float)
                 for ax, x in zip(row, (number, np.array(search.device_h) * 3600.0 / per), strict=True):
                     alone = "o" if len(best) == 1 else ""
                     ax.step(x, best, where="post", color=colour, linestyle=dash, marker=alone, markersize=4)
                 _trials(row[0], search, high - 0.05 * (high - low))
-                ends.append((best[-1], f"{style.short_label(search.cell.variant)} {best[-1]:.1f}", colour))
+                ends.append((best[-1], f"{style.short_label(search.setting.variant)} {best[-1]:.1f}", colour))
             layout.head(row[0], group_title(corpus, size), _note(searches))
             for ax, label in zip(row, ("trials of the search that have ended", f"device-{unit}"), strict=True):
                 ax.set_xlim(left=0)
@@ -94,7 +94,7 @@ def draw_best_so_far(info: BestSoFarInfo) -> Canvas:
             row[0].set_ylabel("best validation perplexity")
             layout.share_y(row[0], row[1:])
             layout.label_ends(figure, row[1], ends)
-        handles = layout.variant_handles(s.cell.variant for s in info.searches)
+        handles = layout.variant_handles(s.setting.variant for s in info.searches)
         marks = [("o", "trial"), ("v", "stopped by ASHA"), ("x", "failed")]
         handles += [layout.mark(text, marker, alpha=0.6) for marker, text in marks]
         layout.key(figure, handles, columns=7)
@@ -103,7 +103,7 @@ def draw_best_so_far(info: BestSoFarInfo) -> Canvas:
 
 def _trials(ax: Axes, search: BestSoFar, high: float) -> None:
     """A mark per trial; what failed has no value and stands at the upper edge."""
-    colour = style.colour(search.cell.variant)
+    colour = style.colour(search.setting.variant)
     for mark, chosen in (("o", {"complete"}), ("v", {"pruned"})):
         found = [
             (i, ppl)
@@ -152,13 +152,13 @@ def best_so_far(results: Results) -> BestSoFarInfo:
     return BestSoFarInfo(searches=tuple(_best_so_far(study) for study in studies(results)))
 
 
-def _best_so_far(study: CellStudy) -> BestSoFar:
+def _best_so_far(study: SettingStudy) -> BestSoFar:
     search = study.search
     ended = search[search["status"].isin(["complete", "pruned", "failed"])].sort_values(["ended_at", "trial_id"])
     ppl = ended["best_valid_ppl"].astype(float)
     ppl = ppl.where(np.isfinite(ppl) & (ended["status"] != "failed"))
     return BestSoFar(
-        cell=study.cell,
+        setting=study.setting,
         study=study.study,
         trial_ids=tuple(ended["trial_id"]),
         statuses=tuple(ended["status"]),

@@ -13,16 +13,16 @@ from matplotlib.figure import Figure as Canvas
 from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import by_group, counted, group_title, parts_by_corpus, span, studies, time_unit
-from analysis.measures.settings import CellStudy
+from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
-from study.records.records import Cell
+from study.records.records import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     """Seconds of one study's trials, in the order of ``trial_ids``."""
 
-    cell: Cell
+    setting: Setting
     study: str
     trial_ids: tuple[str, ...]
     statuses: tuple[str, ...]
@@ -40,7 +40,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class CostInfo:
-    """The studies with a finished epoch, in the registries' order of cells."""
+    """The studies with a finished epoch, in the registries' order of settings."""
 
     studies: tuple[Cost, ...]
 
@@ -54,7 +54,7 @@ class CostInfo:
         return pd.DataFrame(
             [
                 {
-                    **s.cell._asdict(), "epoch_s": epoch_s, "device_s": device_s, "status": status, "study": s.study,
+                    **s.setting._asdict(), "epoch_s": epoch_s, "device_s": device_s, "status": status, "study": s.study,
                     "trial_id": trial_id,
                 }
                 for s in self.studies
@@ -85,9 +85,9 @@ def draw_cost(info: CostInfo) -> Canvas:
                 ax.tick_params(axis="y", length=0)
                 ax.grid(visible=False, axis="y")
                 ax.set_xlim(left=0)
-            row[0].set_yticklabels([style.short_label(s.cell.variant) for s in found])
+            row[0].set_yticklabels([style.short_label(s.setting.variant) for s in found])
             for label, one in zip(row[0].get_yticklabels(), found, strict=True):
-                label.set_color(style.colour(one.cell.variant))
+                label.set_color(style.colour(one.setting.variant))
             row[0].set_xlabel("device-seconds per epoch")
             row[1].set_xlabel(f"device-{unit} per trial")
         handles = [
@@ -101,7 +101,7 @@ def draw_cost(info: CostInfo) -> Canvas:
 
 
 def _dots(ax: Axes, one: Cost, seconds: Sequence[float], place: int, per: float) -> None:
-    colour, values = style.colour(one.cell.variant), np.array(seconds) / per
+    colour, values = style.colour(one.setting.variant), np.array(seconds) / per
     y = place + 0.34 * ((np.arange(len(values)) * 0.618) % 1.0 - 0.5) * 2
     statuses = np.array(one.statuses)
     for chosen, mark, fill in (
@@ -142,12 +142,12 @@ def costs(results: Results) -> CostInfo:
     return CostInfo(studies=tuple(one for one in (_cost(study) for study in studies(results)) if one.trial_ids))
 
 
-def _cost(study: CellStudy) -> Cost:
+def _cost(study: SettingStudy) -> Cost:
     trials = study.trials.sort_values("trial_id")
     known = trials[(trials["num_epochs"].astype(float) > 0) & (trials["device_s"].astype(float) > 0)]
     seconds = known["device_s"].astype(float)
     return Cost(
-        cell=study.cell, study=study.study, trial_ids=tuple(known["trial_id"]), statuses=tuple(known["status"]),
+        setting=study.setting, study=study.study, trial_ids=tuple(known["trial_id"]), statuses=tuple(known["status"]),
         epoch_s=tuple((seconds / known["num_epochs"].astype(float)).tolist()), device_s=tuple(seconds.tolist()),
         num_without=len(trials) - len(known),
     )  # fmt: skip

@@ -18,10 +18,10 @@ from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import by_group, counted, group_title, optional, parts_by_corpus, span, studies, time_unit
 from analysis.measures.best_of_n import crossing_budget, expected_best_frame, random_block
-from analysis.measures.settings import CellStudy
+from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
 from analysis.stats.intervals import CONFIDENCE
-from study.records.records import Cell
+from study.records.records import Setting
 
 _MOST_SAID = 4  # crossings that are put into words; the circles show all
 
@@ -30,7 +30,7 @@ _MOST_SAID = 4  # crossings that are put into words; the circles show all
 class ExpectedBest:
     """The random block of one study; all perplexities are for n = 1, 2, ... draws."""
 
-    cell: Cell
+    setting: Setting
     study: str
     trial_ids: tuple[str, ...]
     device_h: tuple[float, ...]
@@ -61,7 +61,7 @@ class Crossing:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedBestInfo:
-    """The random blocks, in the registries' order of cells, and where their curves cross."""
+    """The random blocks, in the registries' order of settings, and where their curves cross."""
 
     blocks: tuple[ExpectedBest, ...]
     crossings: tuple[Crossing, ...]
@@ -76,9 +76,9 @@ class ExpectedBestInfo:
         return pd.DataFrame(
             [
                 {
-                    **b.cell._asdict(), "n": i + 1, "device_h": b.device_h[i], "u_ppl": b.u_ppl[i], "v_ppl": b.v_ppl[i],
-                    "median_low": b.median_low[i], "median_high": b.median_high[i], "num_diverged": b.num_diverged,
-                    "study": b.study, "trial_ids": " ".join(b.trial_ids),
+                    **b.setting._asdict(), "n": i + 1, "device_h": b.device_h[i], "u_ppl": b.u_ppl[i],
+                    "v_ppl": b.v_ppl[i], "median_low": b.median_low[i], "median_high": b.median_high[i],
+                    "num_diverged": b.num_diverged, "study": b.study, "trial_ids": " ".join(b.trial_ids),
                 }
                 for b in self.blocks
                 for i in range(len(b.u_ppl))
@@ -109,10 +109,10 @@ def draw_expected_best(info: ExpectedBestInfo) -> Canvas:
             row[0].set_ylim(low, high)
             layout.share_y(row[0], row[1:])
             found = [c for c in info.crossings if (c.corpus, c.size) == (corpus, size)]
-            _mark_crossings(row, found, {b.cell.variant: b for b in blocks}, unit, per_h)
-            ends = [(b.u_ppl[-1], f"{style.short_label(b.cell.variant)} {b.u_ppl[-1]:.1f}", b) for b in blocks]
-            layout.label_ends(figure, row[1], [(y, text, style.colour(b.cell.variant)) for y, text, b in ends])
-        handles: list[Artist] = [*layout.variant_handles(b.cell.variant for b in info.blocks)]
+            _mark_crossings(row, found, {b.setting.variant: b for b in blocks}, unit, per_h)
+            ends = [(b.u_ppl[-1], f"{style.short_label(b.setting.variant)} {b.u_ppl[-1]:.1f}", b) for b in blocks]
+            layout.label_ends(figure, row[1], [(y, text, style.colour(b.setting.variant)) for y, text, b in ends])
+        handles: list[Artist] = [*layout.variant_handles(b.setting.variant for b in info.blocks)]
         handles.append(Patch(color=style.GREY, alpha=0.2, linewidth=0, label=f"{CONFIDENCE:.0%} bounds of the median"))
         if info.crossings:
             handles.append(layout.mark("crossing", "o", markerfacecolor="white", color=style.INK))
@@ -121,7 +121,7 @@ def draw_expected_best(info: ExpectedBestInfo) -> Canvas:
 
 
 def _curve(ax: Axes, x: tuple[float, ...], block: ExpectedBest) -> None:
-    colour, dash = style.colour(block.cell.variant), style.dash(block.cell.variant)
+    colour, dash = style.colour(block.setting.variant), style.dash(block.setting.variant)
     marker = "o" if len(x) == 1 else ""
     ax.plot(x, block.v_ppl, color=colour, linewidth=0.7, alpha=0.5)
     ax.plot(x, block.u_ppl, color=colour, linestyle=dash, marker=marker, markersize=4)
@@ -188,13 +188,13 @@ def expected_best_curves(results: Results) -> ExpectedBestInfo:
     return _info(tuple(block for block in blocks if block is not None))
 
 
-def _block(study: CellStudy) -> ExpectedBest | None:
+def _block(study: SettingStudy) -> ExpectedBest | None:
     block = random_block(study)
     if not block.trial_ids:
         return None
     frame = expected_best_frame(block)
     return ExpectedBest(
-        cell=study.cell,
+        setting=study.setting,
         study=study.study,
         trial_ids=block.trial_ids,
         losses=tuple(block.losses.tolist()),
@@ -226,8 +226,8 @@ def _crossing(better: ExpectedBest, worse: ExpectedBest) -> Crossing | None:
     if draws is None and hours is None:
         return None
     return Crossing(
-        corpus=better.cell.corpus, size=better.cell.size, better=better.cell.variant, worse=worse.cell.variant,
-        num_trials=draws, device_h=hours,
+        corpus=better.setting.corpus, size=better.setting.size, better=better.setting.variant,
+        worse=worse.setting.variant,         num_trials=draws, device_h=hours,
     )  # fmt: skip
 
 

@@ -15,16 +15,16 @@ from analysis.figures.asha_rungs import rungs_of
 from analysis.figures.figure import register
 from analysis.figures.panels import by_group, group_title, optional, parts_by_corpus, span, studies
 from analysis.measures.fidelity import fidelity, unpruned_epochs
-from analysis.measures.settings import CellStudy
+from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
-from study.records.records import Cell
+from study.records.records import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
     """What choosing at each epoch would have given, in one study."""
 
-    cell: Cell
+    setting: Setting
     study: str
     trial_ids: tuple[str, ...]
     epochs: tuple[int, ...]
@@ -37,7 +37,7 @@ class Fidelity:
 
 @dataclass(frozen=True, kw_only=True)
 class FidelityInfo:
-    """The studies with two or more unpruned trials, in the registries' order of cells."""
+    """The studies with two or more unpruned trials, in the registries' order of settings."""
 
     studies: tuple[Fidelity, ...]
 
@@ -51,7 +51,7 @@ class FidelityInfo:
         return pd.DataFrame(
             [
                 {
-                    **s.cell._asdict(), "epoch": epoch, "spearman": rho, "regret_ppl": regret,
+                    **s.setting._asdict(), "epoch": epoch, "spearman": rho, "regret_ppl": regret,
                     "num_trials": len(s.trial_ids), "study": s.study, "trial_ids": " ".join(s.trial_ids),
                 }
                 for s in self.studies
@@ -67,7 +67,7 @@ def draw_fidelity(info: FidelityInfo) -> Canvas:
         figure, axes = layout.grid(len(groups), 2, height=2.1, between=(0.75, 0.95))
         for row, (corpus, size, found) in zip(axes, groups, strict=True):
             for one in found:
-                look = {"color": style.colour(one.cell.variant), "linestyle": style.dash(one.cell.variant)}
+                look = {"color": style.colour(one.setting.variant), "linestyle": style.dash(one.setting.variant)}
                 row[0].plot(one.epochs, np.array(one.spearman, dtype=float), **look)
                 row[1].step(one.epochs, one.regret_ppl, where="mid", **look)
             layout.head(row[0], group_title(corpus, size), f"{span((len(s.trial_ids) for s in found), 'trial')} each")
@@ -86,7 +86,7 @@ def draw_fidelity(info: FidelityInfo) -> Canvas:
                 ax.set_xlim(0, max(s.epochs[-1] for s in found) * 1.02)
                 ax.xaxis.set_major_locator(MaxNLocator(6, steps=layout.STEPS, integer=True))
                 ax.set_xlabel("epoch")
-        handles = layout.variant_handles(s.cell.variant for s in info.studies)
+        handles = layout.variant_handles(s.setting.variant for s in info.studies)
         if any(s.rungs for s in info.studies):
             handles.append(Line2D([], [], color=style.INK, linewidth=0.8, linestyle=":", label="rung of ASHA"))
         layout.key(figure, handles)
@@ -113,7 +113,7 @@ def fidelities(results: Results) -> FidelityInfo:
     return FidelityInfo(studies=tuple(one for one in found if one is not None))
 
 
-def _fidelity(results: Results, study: CellStudy) -> Fidelity | None:
+def _fidelity(results: Results, study: SettingStudy) -> Fidelity | None:
     epochs = unpruned_epochs(results, study)
     ids = tuple(sorted(epochs["trial_id"].unique()))
     if len(ids) < 2:
@@ -122,7 +122,7 @@ def _fidelity(results: Results, study: CellStudy) -> Fidelity | None:
     if frame.empty:
         return None
     return Fidelity(
-        cell=study.cell, study=study.study, trial_ids=ids, epochs=tuple(frame["epoch"].astype(int).tolist()),
+        setting=study.setting, study=study.study, trial_ids=ids, epochs=tuple(frame["epoch"].astype(int).tolist()),
         spearman=optional(frame["spearman"]), regret_ppl=tuple(frame["regret_ppl"].tolist()),
         rungs=rungs_of(results, study),
     )  # fmt: skip

@@ -17,17 +17,17 @@ from analysis import paper
 from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import by_group, curves, group_title, span, studies
-from analysis.measures.settings import PAPER_ORIGIN, CellStudy
+from analysis.measures.settings import PAPER_ORIGIN, SettingStudy
 from analysis.records.load import Results
 from analysis.stats.intervals import CONFIDENCE, t_quantile
-from study.records.records import Cell
+from study.records.records import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Validation perplexity by epoch of one cell under the paper's recipe."""
+    """Validation perplexity by epoch of one setting under the paper's recipe."""
 
-    cell: Cell
+    setting: Setting
     epochs: tuple[int, ...]
     ppl: tuple[float, ...]
     """Mean over seeds on the scale of ln(perplexity)."""
@@ -39,25 +39,25 @@ class Curve:
     study: str
     trial_ids: tuple[str, ...]
     paper_ppl: float | None
-    """The paper's final validation perplexity of the cell."""
+    """The paper's final validation perplexity of the setting."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurvesInfo:
-    """The curves of Figure 2, in the registries' order of cells."""
+    """The curves of Figure 2, in the registries' order of settings."""
 
     curves: tuple[Curve, ...]
 
     @property
     def is_empty(self) -> bool:
-        """Whether no cell has an epoch to show."""
+        """Whether no setting has an epoch to show."""
         return not self.curves
 
     def frame(self) -> pd.DataFrame:
-        """A row per cell and epoch."""
+        """A row per setting and epoch."""
         rows = [
             {
-                **curve.cell._asdict(), "epoch": epoch, "valid_ppl": ppl,
+                **curve.setting._asdict(), "epoch": epoch, "valid_ppl": ppl,
                 "low": curve.low[i] if curve.low else None, "high": curve.high[i] if curve.high else None,
                 "study": curve.study, "trial_ids": " ".join(curve.trial_ids),
             }
@@ -78,7 +78,7 @@ def draw_training_curves(info: CurvesInfo) -> Canvas:
         for ax, (corpus, size, curves) in zip(axes.flat, panels, strict=False):
             last_epoch = max(curve.epochs[-1] for curve in curves)
             for place, curve in enumerate(curves):
-                colour, dash = style.colour(curve.cell.variant), style.dash(curve.cell.variant)
+                colour, dash = style.colour(curve.setting.variant), style.dash(curve.setting.variant)
                 marker = "o" if len(curve.epochs) == 1 else ""
                 ax.plot(curve.epochs, curve.ppl, color=colour, linestyle=dash, marker=marker)
                 if curve.low:
@@ -94,7 +94,7 @@ def draw_training_curves(info: CurvesInfo) -> Canvas:
         for ax in axes[:, 0]:
             ax.set_ylabel("validation perplexity")
         layout.remove_unused(axes, len(panels))
-        handles = layout.variant_handles(curve.cell.variant for curve in info.curves)
+        handles = layout.variant_handles(curve.setting.variant for curve in info.curves)
         if any(curve.paper_ppl is not None for curve in info.curves):
             label = "the paper's final value"
             handles.append(Line2D([], [], color=style.GREY, linestyle="", marker="<", markersize=5.5, label=label))
@@ -116,12 +116,12 @@ def draw_training_curves(info: CurvesInfo) -> Canvas:
     needs="no trial under the paper's recipe has finished an epoch yet",
 )
 def training_curves(results: Results) -> CurvesInfo:
-    """Figure 2 for every cell with an epoch under the paper's recipe."""
+    """Figure 2 for every setting with an epoch under the paper's recipe."""
     found = (_curve(study, results) for study in studies(results))
     return CurvesInfo(curves=tuple(curve for curve in found if curve is not None))
 
 
-def _curve(study: CellStudy, results: Results) -> Curve | None:
+def _curve(study: SettingStudy, results: Results) -> Curve | None:
     """The mean over complete confirm trials, else the default trial, else whatever has run under the recipe."""
     found = curves(results, study)
     recipe = study.confirm[study.confirm["origin"] == PAPER_ORIGIN]
@@ -139,9 +139,9 @@ def _curve(study: CellStudy, results: Results) -> Curve | None:
         if num > 1:
             margin = t_quantile(CONFIDENCE, num - 1) * loss.std(axis=1, ddof=1) / math.sqrt(num)
             low, high = np.exp(mean - margin), np.exp(mean + margin)
-        target = paper.perplexity(*study.cell, "valid_ppl")
+        target = paper.perplexity(*study.setting, "valid_ppl")
         return Curve(
-            cell=study.cell,
+            setting=study.setting,
             epochs=tuple(int(epoch) for epoch in shared),
             ppl=tuple(np.exp(mean).tolist()),
             low=tuple(float(v) for v in low),

@@ -17,11 +17,11 @@ from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import group_title
 from analysis.measures.pairs import KINDS, Pair, pairs
-from analysis.measures.settings import CellStudy, confirmed_trials
+from analysis.measures.settings import SettingStudy, confirmed_trials
 from analysis.records.load import Results
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import CONFIDENCE
-from study.records.records import Cell
+from study.records.records import Setting
 
 BASELINE = "baseline"
 _TITLES = {"recipe": "the paper's recipe", "tuned": "each variant tuned"}
@@ -31,7 +31,7 @@ _TITLES = {"recipe": "the paper's recipe", "tuned": "each variant tuned"}
 class Line:
     """One variant against the baseline of the same corpus and size."""
 
-    cell: Cell
+    setting: Setting
     kind: str
     """``recipe``: both under the paper's recipe; ``tuned``: both tuned."""
     ratio: float | None
@@ -54,7 +54,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class ForestInfo:
-    """All lines, in the registries' order of cells, the recipe first."""
+    """All lines, in the registries' order of settings, the recipe first."""
 
     lines: tuple[Line, ...]
 
@@ -70,26 +70,28 @@ class ForestInfo:
             shared = {"kind": line.kind, "seeds": " ".join(map(str, line.seeds))}
             rows.append(
                 {
-                    **line.cell._asdict(), **shared, "ratio": line.ratio, "low": line.low, "high": line.high,
+                    **line.setting._asdict(), **shared, "ratio": line.ratio, "low": line.low, "high": line.high,
                     "p_value": line.p_value, "num_pairs": line.num_pairs, "paper_ratio": line.paper_ratio,
                     "lacks": line.lacks, "study": line.studies[0], "trial_ids": " ".join(line.trial_ids[0]),
                 }
             )  # fmt: skip
-            base = line.cell._replace(variant=BASELINE)._asdict()
+            base = line.setting._replace(variant=BASELINE)._asdict()
             rows.append({**base, **shared, "study": line.studies[1], "trial_ids": " ".join(line.trial_ids[1])})
         return pd.DataFrame(rows)
 
 
 def draw_forest(info: ForestInfo) -> Canvas:
     """A column for the recipe and one for the tuned variants; the lines stand under their corpus and size."""
-    places: dict[Cell, float] = {}
+    places: dict[Setting, float] = {}
     headings: dict[str, float] = {}
     at = 0.0
-    for (corpus, size), lines in groupby(dict.fromkeys(line.cell for line in info.lines), key=lambda c: (c[0], c[1])):
+    for (corpus, size), lines in groupby(
+        dict.fromkeys(line.setting for line in info.lines), key=lambda c: (c[0], c[1])
+    ):
         headings[group_title(corpus, size)] = at
-        for cell in lines:
+        for setting in lines:
             at += 1
-            places[cell] = at
+            places[setting] = at
         at += 1.5
     low, high = _limits(info)
     with style.style():
@@ -100,7 +102,7 @@ def draw_forest(info: ForestInfo) -> Canvas:
             ax.axvline(1.0, color=style.INK, linewidth=1)
             for line in info.lines:
                 if line.kind == kind:
-                    _line(ax, line, places[line.cell])
+                    _line(ax, line, places[line.setting])
             ax.set(xlim=(low, high), ylim=(at - 0.7, -0.7), xlabel="validation perplexity / the baseline's")
             ax.grid(visible=False, axis="y")
             layout.head(ax, _TITLES[kind])
@@ -109,9 +111,9 @@ def draw_forest(info: ForestInfo) -> Canvas:
             ax.spines["left"].set_visible(False)
         for heading, place in headings.items():
             axes[0, 0].annotate(heading, (0, place), (-112, 0), weight="bold", **_BESIDE)
-        for cell, place in places.items():
+        for setting, place in places.items():
             axes[0, 0].annotate(
-                style.label(cell.variant), (0, place), (-112, 0), color=style.colour(cell.variant), **_BESIDE
+                style.label(setting.variant), (0, place), (-112, 0), color=style.colour(setting.variant), **_BESIDE
             )
         handles = [
             Line2D([], [], color=style.GREY, marker="o", markersize=5.5, label=f"ours, {CONFIDENCE:.0%} t-interval"),
@@ -129,7 +131,7 @@ _PAPER: dict[str, Any] = {"marker": "D", "markersize": 4.5, "color": style.GREY,
 
 
 def _line(ax: Axes, line: Line, place: float) -> None:
-    colour = style.colour(line.cell.variant)
+    colour = style.colour(line.setting.variant)
     if line.paper_ratio is not None:
         ax.plot(line.paper_ratio, place - 0.22, zorder=2, **_PAPER)  # above ours, which it may equal
     if line.ratio is None:
@@ -175,17 +177,17 @@ def _limits(info: ForestInfo) -> tuple[float, float]:
 )
 def forest(results: Results) -> ForestInfo:
     """Each variant against the baseline, where both have a study."""
-    found = [pair for _, members in pairs(results) for pair in members if pair.b.cell.variant == BASELINE]
+    found = [pair for _, members in pairs(results) for pair in members if pair.b.setting.variant == BASELINE]
     return ForestInfo(lines=tuple(_compare(pair, kind) for pair in found for kind in KINDS))
 
 
 def _compare(pair: Pair, kind: str) -> Line:
     found = contrast(*pair.ppls(kind, "valid"))
-    target, base = (paper.perplexity(*study.cell, "valid_ppl") for study in (pair.a, pair.b))
+    target, base = (paper.perplexity(*study.setting, "valid_ppl") for study in (pair.a, pair.b))
     seeds = found.seeds if found else ()
     ids = [_trial_ids(s, o, seeds) for s, o in zip((pair.a, pair.b), pair.origins(kind), strict=True)]
     return Line(
-        cell=pair.a.cell,
+        setting=pair.a.setting,
         kind=kind,
         ratio=found.ratio if found else None,
         low=found.ratio_low if found else None,
@@ -200,7 +202,7 @@ def _compare(pair: Pair, kind: str) -> Line:
     )
 
 
-def _trial_ids(study: CellStudy, origin: str | None, seeds: tuple[int, ...]) -> tuple[str, ...]:
+def _trial_ids(study: SettingStudy, origin: str | None, seeds: tuple[int, ...]) -> tuple[str, ...]:
     if origin is None:
         return ()
     trials = confirmed_trials(study, origin)

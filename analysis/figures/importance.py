@@ -14,12 +14,12 @@ from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import by_group, group_title, optional, parts_by_corpus, span, studies
 from analysis.measures.best_of_n import random_block
-from analysis.measures.settings import CellStudy
+from analysis.measures.settings import SettingStudy
 from analysis.parameters import SCALES, searched
 from analysis.records.load import Results
 from analysis.stats.importance import QUANTILE, importance_ranks
 from analysis.stats.intervals import CONFIDENCE
-from study.records.records import Cell
+from study.records.records import Setting
 
 MIN_DRAWS = 8
 """Of fewer draws, two best ones or less, nothing is said."""
@@ -30,7 +30,7 @@ NUM_BOOTSTRAP = 60
 class Importance:
     """One study's importances, the most important parameter first."""
 
-    cell: Cell
+    setting: Setting
     study: str
     trial_ids: tuple[str, ...]
     """The random draws behind it; none where there are too few."""
@@ -43,7 +43,7 @@ class Importance:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportanceInfo:
-    """The studies with a random draw, in the registries' order of cells."""
+    """The studies with a random draw, in the registries' order of settings."""
 
     studies: tuple[Importance, ...]
 
@@ -57,7 +57,7 @@ class ImportanceInfo:
         return pd.DataFrame(
             [
                 {
-                    **s.cell._asdict(), "parameter": name, "importance": share, "rank": i, "rank_low": low,
+                    **s.setting._asdict(), "parameter": name, "importance": share, "rank": i, "rank_low": low,
                     "rank_high": high, "num_draws": s.num_draws, "study": s.study, "trial_ids": " ".join(s.trial_ids),
                 }
                 for s in self.studies
@@ -93,7 +93,9 @@ def draw_importance(info: ImportanceInfo) -> Canvas:
             row[0].set_xlabel("share of the importance")
             row[1].set_xlim(0.5, len(order) + 0.5)
             row[1].set_xlabel("rank")
-        layout.key(figure, layout.variant_handles((s.cell.variant for s in info.studies if s.parameters), lines=False))
+        layout.key(
+            figure, layout.variant_handles((s.setting.variant for s in info.studies if s.parameters), lines=False)
+        )
     return figure
 
 
@@ -108,7 +110,7 @@ def _order(shown: list[Importance]) -> list[str]:
 
 
 def _marks(row: np.ndarray, one: Importance, places: dict[str, float]) -> None:
-    colour, marker = style.colour(one.cell.variant), style.marker(one.cell.variant)
+    colour, marker = style.colour(one.setting.variant), style.marker(one.setting.variant)
     y = [places[name] for name in one.parameters]
     row[0].plot(one.shares, y, marker, color=colour, markersize=4.5)
     ranks = range(1, len(y) + 1)
@@ -133,7 +135,7 @@ def _note(found: list[Importance]) -> str:
     if any(value is None for s in shown for value in s.rank_low):
         text += "; too few for an interval of the rank"
     if rest:
-        few = ", ".join(f"{style.short_label(s.cell.variant)} ({s.num_draws})" for s in rest)
+        few = ", ".join(f"{style.short_label(s.setting.variant)} ({s.num_draws})" for s in rest)
         text += f"\ntoo few draws to say anything: {few}"
     return text
 
@@ -161,14 +163,14 @@ def importances(results: Results) -> ImportanceInfo:
     return ImportanceInfo(studies=tuple(one for one in found if one.num_draws))
 
 
-def _importance(study: CellStudy) -> Importance:
+def _importance(study: SettingStudy) -> Importance:
     block = random_block(study)
     draws = study.trials.set_index("trial_id").loc[list(block.trial_ids)]
     names = [name for name in searched(draws) if draws[name].notna().all()]
     enough = len(draws) >= MIN_DRAWS and bool(names)
     frame = importance_ranks(draws[names], block.losses, num_bootstrap=NUM_BOOTSTRAP) if enough else None
     return Importance(
-        cell=study.cell,
+        setting=study.setting,
         study=study.study,
         trial_ids=block.trial_ids if enough else (),
         num_draws=len(draws),

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.figure import Part
-from analysis.measures.settings import CellStudy, cells_with_records, study_of
+from analysis.measures.settings import SettingStudy, settings_with_records, study_of
 from analysis.records.load import Results
-from study.records.records import STATUSES, Cell
+from study.records.records import STATUSES, Setting
 from trainables.recipes import CORPORA, SIZES
 
 
-def studies(results: Results) -> list[CellStudy]:
-    """The study that stands for each cell and has a trial, in the registries' order."""
-    found = (study_of(results, cell) for cell in cells_with_records(results))
+def studies(results: Results) -> list[SettingStudy]:
+    """The study that stands for each setting and has a trial, in the registries' order."""
+    found = (study_of(results, setting) for setting in settings_with_records(results))
     return [study for study in found if study is not None and len(study.trials)]
 
 
@@ -33,26 +33,26 @@ def group_title(corpus: str, size: str) -> str:
     return f"{corpus_title(corpus)}, {size}{units}"
 
 
-class OfCell(Protocol):
-    """Part of an info object that belongs to one cell."""
+class OfSetting(Protocol):
+    """Part of an info object that belongs to one setting."""
 
     @property
-    def cell(self) -> Cell:
-        """The cell."""
+    def setting(self) -> Setting:
+        """The setting."""
 
 
-T = TypeVar("T", bound=OfCell)
+T = TypeVar("T", bound=OfSetting)
 
 
 def by_group(items: Iterable[T]) -> list[tuple[str, str, list[T]]]:
-    """(corpus, size, its items), for items in the registries' order of cells."""
-    grouped = groupby(items, key=lambda item: (item.cell.corpus, item.cell.size))
+    """(corpus, size, its items), for items in the registries' order of settings."""
+    grouped = groupby(items, key=lambda item: (item.setting.corpus, item.setting.size))
     return [(corpus, size, list(members)) for (corpus, size), members in grouped]
 
 
 def parts_by_corpus(items: Iterable[T], make: Callable[[tuple[T, ...]], Any]) -> list[Part]:
     """A part per corpus; ``make`` turns its items into an info object."""
-    grouped = groupby(items, key=lambda item: item.cell.corpus)
+    grouped = groupby(items, key=lambda item: item.setting.corpus)
     return [Part(corpus, corpus_title(corpus), make(tuple(members))) for corpus, members in grouped]
 
 
@@ -82,7 +82,7 @@ def span(counts: Iterable[int], unit: str) -> str:
     return f"{number} {unit}{'' if found == [1] else 's'}"
 
 
-def curves(results: Results, study: CellStudy) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def curves(results: Results, study: SettingStudy) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Trial -> (epochs, finite validation perplexities) of every trial of the study that has any."""
     if "curves" not in study.memo:
         rows = results.epochs[results.epochs["study"] == study.study]

@@ -12,10 +12,10 @@ import pandas as pd
 from analysis.figures import axes as parameters
 from analysis.figures.figure import Part
 from analysis.figures.panels import counted, optional, parts_by_group, span, studies
-from analysis.measures.settings import CellStudy
+from analysis.measures.settings import SettingStudy
 from analysis.parameters import SCALES, searched
 from analysis.records.load import Results
-from study.records.records import Cell
+from study.records.records import Setting
 
 NEEDS = "no search has a complete trial and a parameter that differs between trials yet"
 
@@ -24,7 +24,7 @@ NEEDS = "no search has a complete trial and a parameter that differs between tri
 class SearchTrials:
     """The trials of one search, in the order of ``trial_ids``."""
 
-    cell: Cell
+    setting: Setting
     study: str
     trial_ids: tuple[str, ...]
     statuses: tuple[str, ...]
@@ -45,7 +45,7 @@ class SearchTrials:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchTrialsInfo:
-    """The searches, in the registries' order of cells."""
+    """The searches, in the registries' order of settings."""
 
     searches: tuple[SearchTrials, ...]
 
@@ -59,7 +59,7 @@ class SearchTrialsInfo:
         rows: list[dict[str, Any]] = []
         for search in self.searches:
             for i, trial_id in enumerate(search.trial_ids):
-                row = {**search.cell._asdict(), "valid_ppl": search.ppl[i], "status": search.statuses[i]}
+                row = {**search.setting._asdict(), "valid_ppl": search.ppl[i], "status": search.statuses[i]}
                 row |= {name: values[i] for name, values in search.points}
                 rows.append(row | {"study": search.study, "trial_id": trial_id})
         return pd.DataFrame(rows)
@@ -106,12 +106,12 @@ def search_trials(results: Results) -> SearchTrialsInfo:
     return SearchTrialsInfo(searches=tuple(_search(study) for study in studies(results)))
 
 
-def _search(study: CellStudy) -> SearchTrials:
+def _search(study: SettingStudy) -> SearchTrials:
     trials = study.search.sort_values("trial_id")
     ppl = trials["best_valid_ppl"].astype(float).where(trials["status"] == "complete")
     points = [(name, optional(parameters.as_numbers(name, trials[name]))) for name in searched(trials)]
     return SearchTrials(
-        cell=study.cell,
+        setting=study.setting,
         study=study.study,
         trial_ids=tuple(trials["trial_id"]),
         statuses=tuple(trials["status"]),

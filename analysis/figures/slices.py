@@ -55,7 +55,7 @@ def draw_slices(info: SearchTrialsInfo) -> Canvas:
                 ax.set_ylabel("validation ppl")
             layout.head(panels[0, 0], group_title(corpus, size), note(searches))
             layout.remove_unused(panels, len(names))
-        handles = layout.variant_handles((s.cell.variant for s in drawable(info)), lines=False)
+        handles = layout.variant_handles((s.setting.variant for s in drawable(info)), lines=False)
         handles.append(layout.mark("failed", "x"))
         handles.append(Line2D([], [], color=style.GREY, linewidth=1, label="lowest in each fifth"))
         layout.key(figure, handles)
@@ -76,7 +76,7 @@ def _slice(ax: Axes, name: str, searches: Sequence[SearchTrials], top: float) ->
         x, ppl = search.column(name), np.array(search.ppl, dtype=float)
         # Of a choice: the variants side by side, so that they do not hide each other.
         x = x + 0.16 * (place - (len(searches) - 1) / 2) if options else x
-        colour, marker = style.colour(search.cell.variant), style.marker(search.cell.variant)
+        colour, marker = style.colour(search.setting.variant), style.marker(search.setting.variant)
         ax.plot(x, ppl, marker, color=colour, markersize=2.6, alpha=0.45, markeredgewidth=0)
         failed = np.array([status == "failed" for status in search.statuses], dtype=bool)
         ax.plot(x[failed], np.full(failed.sum(), top), "x", color=colour, markersize=3.5, alpha=0.8)

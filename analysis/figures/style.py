@@ -124,6 +124,6 @@ def _to_palette(figure: Figure) -> Image.Image:
     image = image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     palette, white = image.getpalette() or [], image.getpixel((0, 0))
     assert isinstance(white, int), "a palette's pixel is a number"
-    palette[3 * white : 3 * white + 3] = [255, 255, 255]  # the octree's cell of white lies a little below it
+    palette[3 * white : 3 * white + 3] = [255, 255, 255]  # the octree's setting of white lies a little below it
     image.putpalette(palette)
     return image

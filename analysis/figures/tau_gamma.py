@@ -18,10 +18,10 @@ from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import by_group, counted, group_title, optional, parts_by_corpus, span, studies
 from analysis.measures.sensitivity import plateau
-from analysis.measures.settings import CellStudy
+from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
 from analysis.stats.contrasts import MARGIN_PPL
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.recipes import VARIANTS
 
 
@@ -44,7 +44,7 @@ class MapPoint:
 class TauGammaMap:
     """One search of a variant with the augmented loss."""
 
-    cell: Cell
+    setting: Setting
     study: str
     points: tuple[MapPoint, ...]
     best_ppl: float | None
@@ -54,7 +54,7 @@ class TauGammaMap:
 
 @dataclass(frozen=True, kw_only=True)
 class TauGammaInfo:
-    """The searches, in the registries' order of cells."""
+    """The searches, in the registries' order of settings."""
 
     maps: tuple[TauGammaMap, ...]
 
@@ -68,7 +68,7 @@ class TauGammaInfo:
         return pd.DataFrame(
             [
                 {
-                    **m.cell._asdict(), "tau": p.tau, "gamma": p.gamma, "valid_ppl": p.ppl, "status": p.status,
+                    **m.setting._asdict(), "tau": p.tau, "gamma": p.gamma, "valid_ppl": p.ppl, "status": p.status,
                     "block": p.block, f"within_{MARGIN_PPL:g}_ppl": p.within, "study": m.study, "trial_id": p.trial_id,
                 }
                 for m in self.maps
@@ -98,7 +98,7 @@ def draw_tau_gamma(info: TauGammaInfo) -> Canvas:
             for ax, one in zip(row, maps, strict=False):
                 _panel(ax, one, norm)
                 _set_limits(ax, [p.tau for p in every], [p.gamma for p in every])
-                layout.head(ax, f"{group_title(corpus, size)}, {style.short_label(one.cell.variant)}", _note(one))
+                layout.head(ax, f"{group_title(corpus, size)}, {style.short_label(one.setting.variant)}", _note(one))
                 ax.set_xlabel("tau, temperature")
             row[0].set_ylabel("gamma = alpha / tau")
             for ax in row[len(maps) : num]:
@@ -190,11 +190,13 @@ def _note(one: TauGammaMap) -> str:
 )
 def tau_gamma(results: Results) -> TauGammaInfo:
     """Every search of a variant with the augmented loss."""
-    augmented = (s for s in studies(results) if s.cell.variant in VARIANTS and VARIANTS[s.cell.variant].augmented_loss)
+    augmented = (
+        s for s in studies(results) if s.setting.variant in VARIANTS and VARIANTS[s.setting.variant].augmented_loss
+    )
     return TauGammaInfo(maps=tuple(m for m in (_map(study) for study in augmented) if m.points))
 
 
-def _map(study: CellStudy) -> TauGammaMap:
+def _map(study: SettingStudy) -> TauGammaMap:
     search = study.search.sort_values("trial_id")
     search = search[search["tau"].notna() & search["gamma"].notna()]
     found = plateau(study)
@@ -203,7 +205,7 @@ def _map(study: CellStudy) -> TauGammaMap:
     columns = (search[name].tolist() for name in ("trial_id", "block", "status", "tau", "gamma"))
     points = zip(*columns, optional(ppl.where(search["status"] != "failed")), strict=True)
     return TauGammaMap(
-        cell=study.cell,
+        setting=study.setting,
         study=study.study,
         points=tuple(
             MapPoint(

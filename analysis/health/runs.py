@@ -18,7 +18,7 @@ from analysis.health.check import (
     listed,
     second_sessions,
 )
-from analysis.measures.settings import cells_with_records, study_of
+from analysis.measures.settings import settings_with_records, study_of
 from analysis.records.load import Results
 from trainables.recipes import SIZES
 
@@ -31,7 +31,7 @@ def budgets(results: Results) -> Iterator[Fault]:
     Among the studies that stand for the variants; those that trained the paper's recipe alone have no search.
     """
     latest = latest_runs(results)
-    stand = [study_of(results, cell) for cell in cells_with_records(results)]
+    stand = [study_of(results, setting) for setting in settings_with_records(results)]
     names = [study.study for study in stand if study is not None and study.study in latest.index]
     for place, runs in by_place(latest.loc[names].reset_index()):
         searched = runs[runs["num_samples"] > 1]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.records.studies import CellStudy
+from analysis.records.studies import SettingStudy
 from analysis.stats.intervals import CONFIDENCE
 from trainables.recipes import CORPORA
 
@@ -36,7 +36,7 @@ class RandomBlock:
     """Trials that have not ended, or failed for a reason that is not their configuration's."""
 
 
-def random_block(study: CellStudy) -> RandomBlock:
+def random_block(study: SettingStudy) -> RandomBlock:
     """The trials of the random block that have run to their end.
 
     A trial whose loss stopped being finite is a draw like any other: it counts as the uniform distribution, whose
@@ -46,9 +46,9 @@ def random_block(study: CellStudy) -> RandomBlock:
     block = study.trials[study.trials["block"] == "random"].sort_values("trial_id")
     diverged = (block["status"] == "failed") & (block["stopped_by"] == "non_finite_loss")
     ppl = block["best_valid_ppl"].astype(float)
-    if study.cell.corpus not in CORPORA:
+    if study.setting.corpus not in CORPORA:
         diverged &= False  # without a vocabulary there is no value for them
-    worst = float(CORPORA[study.cell.corpus].vocab_size) if diverged.any() else math.nan
+    worst = float(CORPORA[study.setting.corpus].vocab_size) if diverged.any() else math.nan
     drawn = ((block["status"] == "complete") & np.isfinite(ppl)) | diverged
     return RandomBlock(
         study=study.study,

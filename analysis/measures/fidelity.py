@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.load import Results
-from analysis.records.studies import CellStudy
+from analysis.records.studies import SettingStudy
 
 MIN_TRIALS = 3
 """Below this a rank correlation is 1, 0 or -1 and says nothing."""
 
 
-def unpruned_epochs(results: Results, study: CellStudy) -> pd.DataFrame:
+def unpruned_epochs(results: Results, study: SettingStudy) -> pd.DataFrame:
     """Epochs of the study's complete search trials that ASHA might not stop: default, random and the audit arm."""
     search = study.search
     free = search[(search["block"] != "tpe") | search["audit"].fillna(False).astype(bool)]

@@ -8,15 +8,15 @@ from itertools import combinations
 
 from analysis.measures.settings import (
     PAPER_ORIGIN,
-    CellStudy,
-    cells_with_records,
+    SettingStudy,
     comparable,
     ppl_by_seed,
+    settings_with_records,
     study_of,
     tuned_origin,
 )
 from analysis.records.load import Results
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 KINDS = ("recipe", "tuned")
@@ -26,16 +26,16 @@ KINDS = ("recipe", "tuned")
 class Pair:
     """Two variants of one corpus and size; ``b`` is the one that the registry lists first."""
 
-    a: CellStudy
-    b: CellStudy
+    a: SettingStudy
+    b: SettingStudy
 
     @property
     def name(self) -> str:
         """For instance ``VD-LSTM+AL / VD-LSTM``."""
-        return f"{variant_label(self.a.cell.variant)} / {variant_label(self.b.cell.variant)}"
+        return f"{variant_label(self.a.setting.variant)} / {variant_label(self.b.setting.variant)}"
 
     def origins(self, kind: str) -> tuple[str | None, str | None]:
-        """The confirmed origins of both: the paper's recipe, or what stands for the tuned cell."""
+        """The confirmed origins of both: the paper's recipe, or what stands for the tuned setting."""
         if kind == "recipe":
             return PAPER_ORIGIN, PAPER_ORIGIN
         return tuned_origin(self.a), tuned_origin(self.b)
@@ -56,7 +56,7 @@ class Pair:
         if reason := comparable(self.a, self.b):
             return reason
         bare = [
-            study.cell.variant
+            study.setting.variant
             for study, origin in zip((self.a, self.b), self.origins(kind), strict=True)
             if origin is None or not ppl_by_seed(study, origin, "valid")
         ]
@@ -68,9 +68,9 @@ class Pair:
 
 def pairs(results: Results) -> Iterator[tuple[str, list[Pair]]]:
     """(heading of a corpus and size, its pairs), where at least two variants have a study, in the registries' order."""
-    cells = cells_with_records(results)
-    for corpus, size in dict.fromkeys((cell.corpus, cell.size) for cell in cells):
-        found = (study_of(results, cell) for cell in cells if (cell.corpus, cell.size) == (corpus, size))
+    settings = settings_with_records(results)
+    for corpus, size in dict.fromkeys((setting.corpus, setting.size) for setting in settings):
+        found = (study_of(results, setting) for setting in settings if (setting.corpus, setting.size) == (corpus, size))
         studies = [study for study in found if study is not None]
         if len(studies) > 1:
             yield section(corpus, size), [Pair(a=a, b=b) for b, a in combinations(studies, 2)]
@@ -88,6 +88,6 @@ def variant_label(variant: str) -> str:
     return VARIANTS[variant].label if variant in VARIANTS else variant
 
 
-def cell_name(cell: Cell) -> str:
-    """Names a cell in files: ``ptb/small/real``."""
-    return "/".join(cell)
+def setting_name(setting: Setting) -> str:
+    """Names a setting in files: ``ptb/small/real``."""
+    return "/".join(setting)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.parameters import on_scale
-from analysis.records.studies import CellStudy
+from analysis.records.studies import SettingStudy
 from analysis.stats.contrasts import MARGIN_PPL
 
 PARAMETERS = ("tau", "gamma")
@@ -41,7 +41,7 @@ class Plateau:
         return self.num_random_within / self.num_random if self.num_random else None
 
 
-def plateau(study: CellStudy, *, margin: float = MARGIN_PPL) -> Plateau | None:
+def plateau(study: SettingStudy, *, margin: float = MARGIN_PPL) -> Plateau | None:
     """The plateau of a study in tau and gamma; None where it searches neither or fewer than two trials have ended.
 
     Each point of the rectangle (100 x 100 points, evenly in log(tau) and in gamma) takes the perplexity of the

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.measures.settings import PAPER_ORIGIN
 from analysis.records.load import Results
-from analysis.records.studies import CellStudy
+from analysis.records.studies import SettingStudy
 from analysis.stats.contrasts import Contrast, contrast
 
 
@@ -38,7 +38,7 @@ class Sessions:
         return contrast(self.second, self.first)
 
 
-def sessions(results: Results, study: CellStudy) -> Sessions | None:
+def sessions(results: Results, study: SettingStudy) -> Sessions | None:
     """The sessions of a study's trials under the paper's recipe, by seed; None without a complete one.
 
     The confirm block's trials stand for it; without one, the search's default trial.

@@ -1,4 +1,4 @@
-"""What the records say about one cell (corpus x size x variant): the estimates behind the tables.
+"""What the records say about one setting (corpus x size x variant): the estimates behind the tables.
 
 The tuned configuration is chosen by validation perplexity alone. The test split enters only as a value to report.
 """
@@ -11,17 +11,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.records.studies import CellStudy, cell_order, cells_with_records, comparable, second_session_of, study_of
+from analysis.records.studies import (
+    SettingStudy,
+    comparable,
+    second_session_of,
+    setting_order,
+    settings_with_records,
+    study_of,
+)
 from analysis.stats.intervals import MeanPerplexity, mean_perplexity
 from trainables.recipes import SIZES
 
 __all__ = [
     "NOT_CONFIRMED",
     "PAPER_ORIGIN",
-    "CellStudy",
+    "SettingStudy",
     "Estimate",
-    "cell_order",
-    "cells_with_records",
+    "setting_order",
+    "settings_with_records",
     "comparable",
     "confirmed_trials",
     "ppl_by_seed",
@@ -56,15 +63,16 @@ class Estimate:
     """What the estimate lacks, a phrase each."""
 
 
-def recipe_estimate(study: CellStudy) -> Estimate | None:
-    """The cell under the paper's recipe: its confirm trials, else the search's default trial, else None."""
+def recipe_estimate(study: SettingStudy) -> Estimate | None:
+    """The setting under the paper's recipe: its confirm trials, else the search's default trial, else None."""
     if (confirmed := _confirmed(study, PAPER_ORIGIN)) is not None:
         return confirmed
     return _search_value(study, study.search[study.search["block"] == "default"])
 
 
-def tuned_estimate(study: CellStudy) -> Estimate | None:
-    """The cell when tuned: of the complete search trials that were confirmed, the one of lowest validation perplexity.
+def tuned_estimate(study: SettingStudy) -> Estimate | None:
+    """The setting when tuned: of the complete search trials that were confirmed, the one of lowest validation
+    perplexity.
 
     The default trial's configuration is the paper's recipe, so the recipe's confirm trials are its own. Where nothing
     is confirmed, the lowest validation perplexity of the search; None if there is none.
@@ -80,27 +88,27 @@ def tuned_estimate(study: CellStudy) -> Estimate | None:
     return replace(found, missing=(*found.missing, *extra))
 
 
-def tuned_origin(study: CellStudy) -> str | None:
-    """The confirmed origin that stands for the tuned cell: ``paper`` if the recipe won the search, None if there is
+def tuned_origin(study: SettingStudy) -> str | None:
+    """The confirmed origin that stands for the tuned setting: ``paper`` if the recipe won the search, None if there is
     none."""
     if "tuned_origin" not in study.memo:
         study.memo["tuned_origin"] = _tuned_origin(study)
     return study.memo["tuned_origin"]
 
 
-def _tuned_origin(study: CellStudy) -> str | None:
+def _tuned_origin(study: SettingStudy) -> str | None:
     origins = set(study.confirm.loc[study.confirm["status"] == "complete", "origin"])
     search = _complete_search(study)
     for position, (trial_id, block) in enumerate(zip(search["trial_id"], search["block"], strict=True)):
         origin = trial_id if trial_id in origins or block != "default" else PAPER_ORIGIN
         if origin not in origins or (position and origin == PAPER_ORIGIN):
-            continue  # the recipe stands for the tuned cell only if it won the search itself
+            continue  # the recipe stands for the tuned setting only if it won the search itself
         if ppl_by_seed(study, origin, "valid"):
             return origin
     return None
 
 
-def confirmed_trials(study: CellStudy, origin: str) -> pd.DataFrame:
+def confirmed_trials(study: SettingStudy, origin: str) -> pd.DataFrame:
     """The complete confirm trials of one origin, by trial id."""
     if ("confirmed", origin) not in study.memo:
         own = study.confirm[(study.confirm["origin"] == origin) & (study.confirm["status"] == "complete")]
@@ -108,7 +116,7 @@ def confirmed_trials(study: CellStudy, origin: str) -> pd.DataFrame:
     return study.memo["confirmed", origin]
 
 
-def ppl_by_seed(study: CellStudy, origin: str, split: str) -> dict[int, float]:
+def ppl_by_seed(study: SettingStudy, origin: str, split: str) -> dict[int, float]:
     """Seed -> perplexity of the complete confirm trials of one origin, where there is a finite one.
 
     Args:
@@ -124,13 +132,13 @@ def ppl_by_seed(study: CellStudy, origin: str, split: str) -> dict[int, float]:
     return dict(study.memo["ppl", origin, split])
 
 
-def _ppl_by_seed(study: CellStudy, origin: str, split: str) -> dict[int, float]:
+def _ppl_by_seed(study: SettingStudy, origin: str, split: str) -> dict[int, float]:
     done = confirmed_trials(study, origin)
     ppls = _ppl(done, split)
     return {int(seed): float(ppl) for seed, ppl in zip(done["seed"], ppls, strict=True) if np.isfinite(ppl)}
 
 
-def trial_ids(study: CellStudy, origin: str, seeds: Collection[int]) -> str:
+def trial_ids(study: SettingStudy, origin: str, seeds: Collection[int]) -> str:
     """The ids of the complete confirm trials of one origin with these seeds, separated by spaces."""
     done = confirmed_trials(study, origin)
     return " ".join(str(i) for i, seed in zip(done["trial_id"], done["seed"], strict=True) if seed in seeds)
@@ -144,14 +152,14 @@ def _ppl(done: pd.DataFrame, split: str) -> pd.Series:
     return done["single_stream_valid_ppl"].astype(float).fillna(done["best_valid_ppl"].astype(float))
 
 
-def _complete_search(study: CellStudy) -> pd.DataFrame:
+def _complete_search(study: SettingStudy) -> pd.DataFrame:
     """Complete trials of the search, the lowest validation perplexity first."""
     return _by_validation(study.search[study.search["status"] == "complete"])
 
 
-def shortfall(study: CellStudy, trials: pd.DataFrame) -> list[str]:
+def shortfall(study: SettingStudy, trials: pd.DataFrame) -> list[str]:
     """Says so if the trials are shorter than the recipe's full length."""
-    full = SIZES[study.cell.size].max_epochs if study.cell.size in SIZES else None
+    full = SIZES[study.setting.size].max_epochs if study.setting.size in SIZES else None
     length = trials["max_epochs"].max()
     return [f"trials of {length:.0f} epochs, the full length is {full}"] if full is not None and length < full else []
 
@@ -161,7 +169,7 @@ def _by_validation(search: pd.DataFrame) -> pd.DataFrame:
     return usable.sort_values(["best_valid_ppl", "trial_id"], kind="stable")
 
 
-def _search_value(study: CellStudy, trials: pd.DataFrame) -> Estimate | None:
+def _search_value(study: SettingStudy, trials: pd.DataFrame) -> Estimate | None:
     usable = _by_validation(trials)
     if usable.empty:
         return None
@@ -181,7 +189,7 @@ def _search_value(study: CellStudy, trials: pd.DataFrame) -> Estimate | None:
     )
 
 
-def _confirmed(study: CellStudy, origin: str) -> Estimate | None:
+def _confirmed(study: SettingStudy, origin: str) -> Estimate | None:
     """The estimate from the complete confirm trials of one origin; None without any."""
     own = study.confirm[study.confirm["origin"] == origin].sort_values("trial_id")
     done = own[own["status"] == "complete"]

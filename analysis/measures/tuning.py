@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from analysis.measures.settings import PAPER_ORIGIN, CellStudy, confirmed_trials, ppl_by_seed, tuned_origin
+from analysis.measures.settings import PAPER_ORIGIN, SettingStudy, confirmed_trials, ppl_by_seed, tuned_origin
 from analysis.stats.contrasts import Contrast, contrast, sign_flip_p, t_interval
 from analysis.stats.intervals import LogRatio
 
@@ -27,7 +27,7 @@ class Shift(LogRatio):
     seeds: tuple[int, ...]
 
 
-def tuning_gain(study: CellStudy, split: str) -> Contrast | None:
+def tuning_gain(study: SettingStudy, split: str) -> Contrast | None:
     """The tuned configuration minus the paper's recipe, paired over seeds; negative where tuning helps.
 
     None where nothing tuned is confirmed, no seed is shared, or the recipe itself won the search: then the two are
@@ -69,7 +69,7 @@ def tuning_debt(
     return Shift(mean=mean, low=low, high=high, p_value=p_value, reason=reason, seeds=tuple(seeds))
 
 
-def winners_curse(study: CellStudy) -> Shift | None:
+def winners_curse(study: SettingStudy) -> Shift | None:
     """The tuned configuration on fresh seeds minus its own value in the search; positive where the search flattered.
 
     Both are the best epoch's validation perplexity: the search has no single-stream value. The search value is the
@@ -91,7 +91,7 @@ def winners_curse(study: CellStudy) -> Shift | None:
     return Shift(mean=mean, low=low, high=high, p_value=None, reason=reason, seeds=tuple(sorted(fresh)))
 
 
-def search_value(study: CellStudy, origin: str) -> tuple[str, float] | None:
+def search_value(study: SettingStudy, origin: str) -> tuple[str, float] | None:
     """The search trial behind a confirmed origin and its best validation perplexity; ``paper`` is the default trial."""
     search = study.search[study.search["status"] == "complete"]
     is_own = search["block"] == "default" if origin == PAPER_ORIGIN else search["trial_id"] == origin

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.measures.pairs import KINDS
-from analysis.measures.settings import PAPER_ORIGIN, CellStudy, comparable, study_of, tuned_origin
+from analysis.measures.settings import PAPER_ORIGIN, SettingStudy, comparable, study_of, tuned_origin
 from analysis.records.load import Results
 from analysis.stats.contrasts import Contrast, contrast
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.data.phrases import NAMED_WORDS
 
 UNKNOWN = "<unk>"
@@ -24,9 +24,9 @@ MEASURES = ("mean_probability", "mean_probability_elsewhere")
 
 @dataclass(frozen=True, kw_only=True)
 class Masses:
-    """What the trials of one cell and setting give to each word."""
+    """What the trials of one setting and configuration give to each word."""
 
-    study: CellStudy
+    study: SettingStudy
     trials: pd.DataFrame
     """Rows of ``Results.word_mass``, one seed a trial."""
 
@@ -38,11 +38,11 @@ class Masses:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two variants of one corpus and size, one setting (recipe or tuned) and one split."""
+    """Two variants of one corpus and size, one configuration (recipe or tuned) and one split."""
 
     corpus: str
     size: str
-    setting: str
+    configuration: str
     split: str
     a: Masses
     b: Masses
@@ -68,7 +68,7 @@ def comparisons(results: Results, a: str, b: str) -> Iterator[Comparison]:
     """Variant a against variant b wherever the records hold what both predict, under the recipe and when tuned."""
     frame = results.word_mass
     for corpus, size, split in frame[["corpus", "size", "split"]].drop_duplicates().itertuples(index=False):
-        studies = [study_of(results, Cell(corpus, size, variant)) for variant in (a, b)]
+        studies = [study_of(results, Setting(corpus, size, variant)) for variant in (a, b)]
         if studies[0] is None or studies[1] is None or comparable(studies[0], studies[1]):
             continue
         own = frame[frame["split"] == split]
@@ -76,10 +76,10 @@ def comparisons(results: Results, a: str, b: str) -> Iterator[Comparison]:
         for kind in KINDS[:1] if won else KINDS:  # the recipe won both searches: tuned is the same once more
             masses = [_masses(own, study, kind) for study in studies if study is not None]
             if all(len(one.trials) for one in masses):
-                yield Comparison(corpus=corpus, size=size, setting=kind, split=split, a=masses[0], b=masses[1])
+                yield Comparison(corpus=corpus, size=size, configuration=kind, split=split, a=masses[0], b=masses[1])
 
 
-def _masses(frame: pd.DataFrame, study: CellStudy, kind: str) -> Masses:
+def _masses(frame: pd.DataFrame, study: SettingStudy, kind: str) -> Masses:
     origin = PAPER_ORIGIN if kind == "recipe" else tuned_origin(study)
     ids = study.confirm.loc[study.confirm["origin"] == origin, "trial_id"] if origin else []
     own = frame[(frame["study"] == study.study) & frame["trial_id"].isin(list(ids))]

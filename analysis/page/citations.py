@@ -49,7 +49,7 @@ class StudyView:
 
     anchor: str
     name: str
-    cell: str
+    setting: str
     storage: str
     checksums: tuple[str, ...]
     """SHA-256 of the corpus; more than one if its runs differ."""
@@ -130,7 +130,9 @@ class CitationIndex:
         return StudyView(
             anchor=self._anchors[name],
             name=name,
-            cell=", ".join(dict.fromkeys("/".join(c) for c in some[["corpus", "size", "variant"]].to_numpy(dtype=str))),
+            setting=", ".join(
+                dict.fromkeys("/".join(c) for c in some[["corpus", "size", "variant"]].to_numpy(dtype=str))
+            ),
             storage=", ".join(sorted({*some["storage"]})),
             checksums=_distinct(runs["corpus_sha256"], trials.get("corpus_sha256")),
             commits=_distinct(runs["git_commit"], trials["git_commit"]),

@@ -1,8 +1,8 @@
-"""Which study stands for a cell (corpus x size x variant), and its trials.
+"""Which study stands for a setting (corpus x size x variant), and its trials.
 
 How much was run decides, never how good it came out. Two kinds of studies are kept apart:
 
-* second sessions (footnote 4), whose trials restart half-way, never stand for a cell: ``second_session_of``;
+* second sessions (footnote 4), whose trials restart half-way, never stand for a setting: ``second_session_of``;
 * precisions of the matrix products are never mixed. Each study has one; for each corpus and size, the precision in
   which most was run stands for all variants, so that they can be compared. A variant that was run in another one alone
   is shown as it is, and ``comparable`` says that it cannot be compared with the others.
@@ -19,17 +19,17 @@ from typing import Any
 import pandas as pd
 
 from analysis.records.load import Results
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 DEFAULT_PRECISION = "fp32"  # of records that name none
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellStudy:
-    """The study that stands for a cell."""
+class SettingStudy:
+    """The study that stands for a setting."""
 
-    cell: Cell
+    setting: Setting
     study: str
     trials: pd.DataFrame
     """Its rows of ``Results.trials``."""
@@ -38,7 +38,7 @@ class CellStudy:
     num_samples: int | None = None
     """Trials planned for the search, by its latest run; None if no run is recorded."""
     others: tuple[str, ...] = ()
-    """Studies of the same cell that are left out."""
+    """Studies of the same setting that are left out."""
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     """What ``analysis.measures.settings`` has worked out of it: many tables ask for the same."""
 
@@ -69,52 +69,55 @@ class CellStudy:
         return int(lengths.max()) if len(lengths) else None
 
 
-def cells_with_records(results: Results) -> list[Cell]:
-    """The cells that any trial or run belongs to, in the registries' order."""
-    keys = list(Cell._fields)
+def settings_with_records(results: Results) -> list[Setting]:
+    """The settings that any trial or run belongs to, in the registries' order."""
+    keys = list(Setting._fields)
     found = pd.concat([results.trials[keys], results.runs[keys]]).drop_duplicates()
-    return sorted((Cell(*row) for row in found.itertuples(index=False)), key=cell_order)
+    return sorted((Setting(*row) for row in found.itertuples(index=False)), key=setting_order)
 
 
-def cell_order(cell: Cell) -> tuple[tuple[int, str], ...]:
-    """Sorts cells as the registries do; names that they lack come last."""
+def setting_order(setting: Setting) -> tuple[tuple[int, str], ...]:
+    """Sorts settings as the registries do; names that they lack come last."""
     registries: tuple[Sequence[str], ...] = (list(CORPORA), list(SIZES), list(VARIANTS))
     return tuple(
-        (names.index(name) if name in names else len(names), name) for names, name in zip(registries, cell, strict=True)
+        (names.index(name) if name in names else len(names), name)
+        for names, name in zip(registries, setting, strict=True)
     )
 
 
-def _once(function: Callable[[Results, Cell], CellStudy | None]) -> Callable[[Results, Cell], CellStudy | None]:
-    """Decorator: works a cell's study out once for as long as the results live; every table and figure asks."""
-    known: dict[int, dict[Cell, CellStudy | None]] = {}
+def _once(
+    function: Callable[[Results, Setting], SettingStudy | None],
+) -> Callable[[Results, Setting], SettingStudy | None]:
+    """Decorator: works a setting's study out once for as long as the results live; every table and figure asks."""
+    known: dict[int, dict[Setting, SettingStudy | None]] = {}
 
     @wraps(function)
-    def found(results: Results, cell: Cell) -> CellStudy | None:
+    def found(results: Results, setting: Setting) -> SettingStudy | None:
         own = known.get(id(results))
         if own is None:
             own = known[id(results)] = {}
             weakref.finalize(results, known.pop, id(results), None)
-        if cell not in own:
-            own[cell] = function(results, cell)
-        return own[cell]
+        if setting not in own:
+            own[setting] = function(results, setting)
+        return own[setting]
 
     return found
 
 
 @_once
-def study_of(results: Results, cell: Cell) -> CellStudy | None:
-    """The study that stands for a cell, or None if it has not been run.
+def study_of(results: Results, setting: Setting) -> SettingStudy | None:
+    """The study that stands for a setting, or None if it has not been run.
 
     Of several, those in the precision that stands for the corpus and size come first; among them the one with the
     longest trials, then the most confirmed trials, then the most trials. A study without a trial comes last.
     Second sessions do not count.
     """
-    trials, runs = _of(results.trials, cell), _of(results.runs, cell)
+    trials, runs = _of(results.trials, setting), _of(results.runs, setting)
     second = _second_sessions(trials)
     names = sorted({*trials["study"], *runs["study"]} - second)
     if not names:
         return None
-    same = results.trials[(results.trials["corpus"] == cell.corpus) & (results.trials["size"] == cell.size)]
+    same = results.trials[(results.trials["corpus"] == setting.corpus) & (results.trials["size"] == setting.size)]
     wanted = _main_precision(same[~same["study"].isin(_second_sessions(same))])
     own = {name: trials[trials["study"] == name] for name in names}
 
@@ -123,24 +126,26 @@ def study_of(results: Results, cell: Cell) -> CellStudy | None:
         return (float(len(own[name]) > 0), float(_precision(own[name]) == wanted), *_amount(own[name], planned))
 
     best = max(names, key=amount)
-    return _cell_study(cell, best, own[best], runs, others=[name for name in names if name != best])
+    return _setting_study(setting, best, own[best], runs, others=[name for name in names if name != best])
 
 
 @_once
-def second_session_of(results: Results, cell: Cell) -> CellStudy | None:
-    """The study of footnote 4's second session of a cell, or None: the one with the most, as in ``study_of``."""
-    trials = _of(results.trials, cell)
+def second_session_of(results: Results, setting: Setting) -> SettingStudy | None:
+    """The study of footnote 4's second session of a setting, or None: the one with the most, as in ``study_of``."""
+    trials = _of(results.trials, setting)
     names = sorted(_second_sessions(trials))
     if not names:
         return None
     best = max(names, key=lambda name: _amount(trials[trials["study"] == name]))
     own = trials[trials["study"] == best]
-    return _cell_study(cell, best, own, _of(results.runs, cell), others=[name for name in names if name != best])
+    return _setting_study(
+        setting, best, own, _of(results.runs, setting), others=[name for name in names if name != best]
+    )
 
 
-def comparable(a: CellStudy, b: CellStudy) -> str | None:
+def comparable(a: SettingStudy, b: SettingStudy) -> str | None:
     """Why two studies cannot be compared, or None if they can: both begun, one precision, trials of one length."""
-    names = [VARIANTS[s.cell.variant].label if s.cell.variant in VARIANTS else s.cell.variant for s in (a, b)]
+    names = [VARIANTS[s.setting.variant].label if s.setting.variant in VARIANTS else s.setting.variant for s in (a, b)]
     if bare := [name for name, study in zip(names, (a, b), strict=True) if study.trials.empty]:
         return f"{' and '.join(bare)}: no trial yet"
     if a.precision != b.precision:
@@ -150,9 +155,9 @@ def comparable(a: CellStudy, b: CellStudy) -> str | None:
     return None
 
 
-def _of(frame: pd.DataFrame, cell: Cell) -> pd.DataFrame:
-    keys = list(Cell._fields)
-    return frame[(frame[keys] == list(cell)).all(axis=1)]
+def _of(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
+    keys = list(Setting._fields)
+    return frame[(frame[keys] == list(setting)).all(axis=1)]
 
 
 def _second_sessions(trials: pd.DataFrame) -> set[str]:
@@ -178,12 +183,14 @@ def _amount(trials: pd.DataFrame, planned: pd.Series | None = None) -> tuple[flo
     return (max(lengths), float(confirmed), float(len(trials)))
 
 
-def _cell_study(cell: Cell, study: str, trials: pd.DataFrame, runs: pd.DataFrame, others: list[str]) -> CellStudy:
+def _setting_study(
+    setting: Setting, study: str, trials: pd.DataFrame, runs: pd.DataFrame, others: list[str]
+) -> SettingStudy:
     def planned(column: str) -> int | None:
         values = runs.loc[runs["study"] == study, column].dropna()
         return int(values.iloc[-1]) if len(values) else None
 
-    return CellStudy(
-        cell=cell, study=study, trials=trials, num_seeds=planned("num_seeds"), num_samples=planned("num_samples"),
+    return SettingStudy(
+        setting=setting, study=study, trials=trials, num_seeds=planned("num_seeds"), num_samples=planned("num_samples"),
         others=tuple(others),
     )  # fmt: skip

@@ -29,13 +29,14 @@ def contrasts(results: Results) -> Table:
             for i, pair in enumerate(family):
                 if bare[i] and kind != KINDS[0]:
                     continue  # one row says that there is nothing
-                values: dict[str, Any] = _names(pair) | {"setting": " and ".join(KINDS) if bare[i] else kind}
+                values: dict[str, Any] = _names(pair) | {"configuration": " and ".join(KINDS) if bare[i] else kind}
                 for split in SPLITS:
                     values |= _contrast_values(split, found[split][i], adjusted[split][i])
                 test = found["test"][i]
                 values["equivalent"] = test.equivalent if test else None
                 values["seeds"] = test.num_pairs if test else 0
-                name = f"{pair.a.cell.corpus}/{pair.a.cell.size}/{pair.a.cell.variant}-{pair.b.cell.variant}/{kind}"
+                a, b = pair.a.setting, pair.b.setting
+                name = f"{a.corpus}/{a.size}/{a.variant}-{b.variant}/{kind}"
                 note = _lacks(pair) if bare[i] else pair.lacks(kind) or _notes(pair, kind, _shortcoming(test))
                 rows.append(Row(name=name, data=values, section=heading, note=note, dim=test is None))
                 for split in SPLITS:
@@ -43,7 +44,7 @@ def contrasts(results: Results) -> Table:
                     sources += _sources(name, f"{split}_ratio", pair, kind, one.seeds if one else ())
     columns = (
         Column(title="Comparison", text=plain("comparison"), left=True),
-        Column(title="Setting", text=plain("setting"), left=True),
+        Column(title="Configuration", text=plain("configuration"), left=True),
         Column(title="Test ratio", text=interval("test_ratio", ".3f", missing="-")),
         Column(title="Test difference", text=interval("test_difference", "+.1f")),
         Column(title="p", text=p_value("test_p")),
@@ -59,10 +60,10 @@ def contrasts(results: Results) -> Table:
             "A / B: the perplexity of A over that of B, below 1 where A is better: exp of the mean over seeds of "
             f"ln(A) - ln(B), each seed a pair, with its {CONFIDENCE:.0%} t-interval. The difference is the same in "
             "perplexity at B's level. p: exact two-sided sign-flip test; with n seeds it cannot be below 2 / 2^n. "
-            "Holm: adjusted for the comparisons of one corpus, size and setting, validation and test each a family of "
-            f"their own. Equivalent: the interval of the difference lies within {MARGIN_PPL} perplexity of zero; "
-            "not being equivalent is no proof of a difference. The intervals cover the spread between seeds, not "
-            "what another search would have found."
+            "Holm: adjusted for the comparisons of one corpus, size and configuration, validation and test each a "
+            f"family of their own. Equivalent: the interval of the difference lies within {MARGIN_PPL} perplexity of "
+            "zero; not being equivalent is no proof of a difference. The intervals cover the spread between seeds, "
+            "not what another search would have found."
         ),
         rows=tuple(rows),
         columns=columns,
@@ -80,7 +81,7 @@ def tuning_debts(results: Results) -> Table:
         debts = [_debt(pair) for pair in family]
         adjusted = holm([one.p_value if one else None for one in debts])
         for pair, debt, p_holm in zip(family, debts, adjusted, strict=True):
-            name = f"{pair.a.cell.corpus}/{pair.a.cell.size}/{pair.a.cell.variant}-{pair.b.cell.variant}"
+            name = f"{pair.a.setting.corpus}/{pair.a.setting.size}/{pair.a.setting.variant}-{pair.b.setting.variant}"
             ratios = {kind: contrast(*pair.ppls(kind, "test")) for kind in KINDS}
             values = _names(pair) | {f"{kind}_ratio": one.ratio if one else None for kind, one in ratios.items()}
             rows.append(
@@ -152,11 +153,11 @@ def _lacks(pair: Pair) -> str:
 
 def _names(pair: Pair) -> dict[str, Any]:
     return {
-        "corpus": pair.a.cell.corpus,
-        "size": pair.a.cell.size,
+        "corpus": pair.a.setting.corpus,
+        "size": pair.a.setting.size,
         "comparison": pair.name,
-        "a": variant_label(pair.a.cell.variant),
-        "b": variant_label(pair.b.cell.variant),
+        "a": variant_label(pair.a.setting.variant),
+        "b": variant_label(pair.b.setting.variant),
     }
 
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.measures.pairs import cell_name, section, variant_label
+from analysis.measures.pairs import section, setting_name, variant_label
 from analysis.measures.sessions import Sessions, sessions
-from analysis.measures.settings import cells_with_records, second_session_of
+from analysis.measures.settings import second_session_of, settings_with_records
 from analysis.records.load import Results
 from analysis.stats.intervals import CONFIDENCE, mean_perplexity
 from analysis.tables.table import Column, Row, Source, Table, interval, number, p_value, plain, register
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.recipes import SIZES, VARIANTS
 
-CELLS = tuple(Cell("ptb", "small", variant) for variant in VARIANTS)
+SETTINGS = tuple(Setting("ptb", "small", variant) for variant in VARIANTS)
 
 
 @register("footnote4")
 def footnote_4(results: Results) -> Table:
     """What a second training session does to each variant, within the same trials."""
-    extra = [c for c in cells_with_records(results) if c not in CELLS and second_session_of(results, c) is not None]
-    rows = [_row(results, cell) for cell in (*CELLS, *extra)]
+    extra = [
+        c for c in settings_with_records(results) if c not in SETTINGS and second_session_of(results, c) is not None
+    ]
+    rows = [_row(results, setting) for setting in (*SETTINGS, *extra)]
     columns = (
         Column(title="Model", text=plain("model"), left=True),
         Column(title="First session", text=number("first", missing="not run")),
@@ -58,19 +60,23 @@ def _narrow_sessions() -> tuple[Column, ...]:
     )
 
 
-def _row(results: Results, cell: Cell) -> tuple[Row, list[Source]]:
-    study, name = second_session_of(results, cell), cell_name(cell)
+def _row(results: Results, setting: Setting) -> tuple[Row, list[Source]]:
+    study, name = second_session_of(results, setting), setting_name(setting)
     found = sessions(results, study) if study else None
     note = "" if study is None else "no complete trial under the paper's recipe yet"
     if found:
-        note = _note(found, cell)
+        note = _note(found, setting)
     sources = []
     if study and found:
         ids = " ".join(found.trial_ids)
         sources = [Source(name, column, study.study, ids) for column in ("first", "second", "both", "ratio")]
-    data = {**cell._asdict(), "model": variant_label(cell.variant), "study": study.study if study else None}
+    data = {**setting._asdict(), "model": variant_label(setting.variant), "study": study.study if study else None}
     row = Row(
-        name=name, data=data | _values(found), section=section(cell.corpus, cell.size), note=note, dim=found is None
+        name=name,
+        data=data | _values(found),
+        section=section(setting.corpus, setting.size),
+        note=note,
+        dim=found is None,
     )
     return row, sources
 
@@ -94,8 +100,8 @@ def _values(found: Sessions | None) -> dict[str, Any]:
     }
 
 
-def _note(found: Sessions, cell: Cell) -> str:
-    full = SIZES[cell.size].max_epochs if cell.size in SIZES else None
+def _note(found: Sessions, setting: Setting) -> str:
+    full = SIZES[setting.size].max_epochs if setting.size in SIZES else None
     length = f"sessions of {found.epoch - 1} epochs"
     notes = [length if full is None or found.epoch > full else f"{length}, the full length is {full}"]
     if found.num_unfinished:

@@ -5,28 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from analysis import paper
-from analysis.measures.pairs import cell_name, section, variant_label
-from analysis.measures.settings import CellStudy, Estimate, recipe_estimate, study_of, tuned_estimate
+from analysis.measures.pairs import section, setting_name, variant_label
+from analysis.measures.settings import Estimate, SettingStudy, recipe_estimate, study_of, tuned_estimate
 from analysis.records.load import Results
 from analysis.tables.table import Row, Source, Values
-from study.records.records import STATUSES, Cell
+from study.records.records import STATUSES, Setting
 from trainables.recipes import VARIANTS
 
-TABLE_1_CELLS = tuple(
-    Cell(corpus, size, variant)
+TABLE_1_SETTINGS = tuple(
+    Setting(corpus, size, variant)
     for corpus in ("ptb", "wikitext2")
     for size in ("small", "medium", "large")
     for variant in VARIANTS
 )
 TABLE_2_CORPORA = ("wikitext2-a", "wikitext2-b")
-TABLE_2_CELLS = tuple(Cell(corpus, "small", variant) for corpus in TABLE_2_CORPORA for variant in VARIANTS)
+TABLE_2_SETTINGS = tuple(Setting(corpus, "small", variant) for corpus in TABLE_2_CORPORA for variant in VARIANTS)
 NOT_RUN, PARTIAL, DONE = "not run", "partial", "done"
 
 
-def perplexity_row(results: Results, cell: Cell) -> tuple[Row, list[Source]]:
-    """The row of one cell, run or not, and the trials behind its numbers."""
-    study = study_of(results, cell)
-    name, values = cell_name(cell), _paper_values(cell)
+def perplexity_row(results: Results, setting: Setting) -> tuple[Row, list[Source]]:
+    """The row of one setting, run or not, and the trials behind its numbers."""
+    study = study_of(results, setting)
+    name, values = setting_name(setting), _paper_values(setting)
     missing: dict[str, list[str]] = {}  # what is missing -> the estimates that lack it
     sources: list[Source] = []
     if study is not None:
@@ -51,16 +51,18 @@ def perplexity_row(results: Results, cell: Cell) -> tuple[Row, list[Source]]:
         sources += [Source(name, column, study.study, ids) for column in ("num_trials", "device_hours") if ids]
     notes = [f"{' and '.join(kinds)}: {lack}" for lack, kinds in missing.items()]
     if study is not None and study.others:
-        notes.append("left out, of the same cell: " + ", ".join(study.others))
-    row = Row(name=name, data=values, section=section(cell.corpus, cell.size), note="; ".join(notes), dim=study is None)
+        notes.append("left out, of the same setting: " + ", ".join(study.others))
+    row = Row(
+        name=name, data=values, section=section(setting.corpus, setting.size), note="; ".join(notes), dim=study is None
+    )
     return row, sources
 
 
-def _paper_values(cell: Cell) -> dict[str, Any]:
-    numbers = {split: paper.perplexity(*cell, f"{split}_ppl") for split in ("valid", "test")}
+def _paper_values(setting: Setting) -> dict[str, Any]:
+    numbers = {split: paper.perplexity(*setting, f"{split}_ppl") for split in ("valid", "test")}
     values: dict[str, Any] = {
-        **cell._asdict(),
-        "model": variant_label(cell.variant),
+        **setting._asdict(),
+        "model": variant_label(setting.variant),
         "state": NOT_RUN,
         "searched": None,
         "study": None,
@@ -92,7 +94,7 @@ def _estimate_values(kind: str, estimate: Estimate | None, values: Values) -> di
     return found
 
 
-def _effort(study: CellStudy) -> dict[str, Any]:
+def _effort(study: SettingStudy) -> dict[str, Any]:
     counts = study.trials["status"].value_counts()
     return {
         "num_trials": len(study.trials),

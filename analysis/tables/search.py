@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from analysis.measures.best_of_n import RandomBlock, crossing_budget, expected_best_frame, random_block
-from analysis.measures.pairs import cell_name, section, variant_label
+from analysis.measures.pairs import section, setting_name, variant_label
 from analysis.measures.sensitivity import plateau
 from analysis.measures.settings import (
     PAPER_ORIGIN,
-    CellStudy,
-    cells_with_records,
+    SettingStudy,
     comparable,
     confirmed_trials,
     ppl_by_seed,
+    settings_with_records,
     shortfall,
     study_of,
     trial_ids,
@@ -26,21 +26,21 @@ from analysis.records.load import Results
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import CONFIDENCE, mean_perplexity
 from analysis.tables.table import Column, Row, Source, Table, Values, interval, is_missing, number, plain, register
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.recipes import VARIANTS
 
 BUDGETS = (1, 3, 10)
 """Numbers of trials for which the expected best is shown."""
 
 
-def _studies(results: Results) -> Iterator[CellStudy]:
-    found = (study_of(results, cell) for cell in cells_with_records(results))
+def _studies(results: Results) -> Iterator[SettingStudy]:
+    found = (study_of(results, setting) for setting in settings_with_records(results))
     yield from (study for study in found if study is not None)
 
 
 @register("tuning")
 def tuning(results: Results) -> Table:
-    """Per cell: the paper's recipe against the tuned configuration, and the search's value against fresh seeds."""
+    """Per setting: the paper's recipe against the tuned configuration, and the search's value against fresh seeds."""
     rows = [_tuning_row(study) for study in _studies(results)]
     columns = (
         Column(title="Model", text=plain("model"), left=True),
@@ -73,8 +73,8 @@ def tuning(results: Results) -> Table:
     )
 
 
-def _tuning_row(study: CellStudy) -> tuple[Row, list[Source]]:
-    name, origin = cell_name(study.cell), tuned_origin(study)
+def _tuning_row(study: SettingStudy) -> tuple[Row, list[Source]]:
+    name, origin = setting_name(study.setting), tuned_origin(study)
     gains = {split: tuning_gain(study, split) for split in ("test", "valid")}
     curse = winners_curse(study)
     value = search_value(study, origin) if origin else None
@@ -83,8 +83,8 @@ def _tuning_row(study: CellStudy) -> tuple[Row, list[Source]]:
         for kind, own in (("recipe", PAPER_ORIGIN), ("tuned", origin))
     }
     data: dict[str, Any] = {
-        **study.cell._asdict(),
-        "model": variant_label(study.cell.variant),
+        **study.setting._asdict(),
+        "model": variant_label(study.setting.variant),
         "study": study.study,
         "tuned_origin": origin,
         **{f"{kind}_test": mean.mean if mean else None for kind, mean in means.items()},
@@ -125,7 +125,9 @@ def _tuning_row(study: CellStudy) -> tuple[Row, list[Source]]:
     if value and curse and origin:
         fresh = " ".join(confirmed_trials(study, origin)["trial_id"])
         sources.append(Source(name, "curse_ratio", study.study, f"{value[0]} {fresh}"))
-    row = Row(name=name, data=data, section=section(study.cell.corpus, study.cell.size), note=note, dim=origin is None)
+    row = Row(
+        name=name, data=data, section=section(study.setting.corpus, study.setting.size), note=note, dim=origin is None
+    )
     return row, sources
 
 
@@ -140,7 +142,7 @@ def _gain_values(key: str, gain: Contrast | None) -> dict[str, Any]:
 
 @register("search")
 def search(results: Results) -> Table:
-    """Per cell: the best of n random draws, the budget that turns the order round, the plateau in tau and gamma."""
+    """Per setting: the best of n random draws, the budget that turns the order round, the plateau in tau and gamma."""
     rows = [_search_row(results, study) for study in _studies(results)]
     columns = (
         Column(title="Model", text=plain("model"), left=True),
@@ -174,12 +176,12 @@ def search(results: Results) -> Table:
     )
 
 
-def _search_row(results: Results, study: CellStudy) -> tuple[Row, list[Source]]:
-    name, block, flat = cell_name(study.cell), random_block(study), plateau(study)
+def _search_row(results: Results, study: SettingStudy) -> tuple[Row, list[Source]]:
+    name, block, flat = setting_name(study.setting), random_block(study), plateau(study)
     best = expected_best_frame(block).set_index("n")
     data: dict[str, Any] = {
-        **study.cell._asdict(),
-        "model": variant_label(study.cell.variant),
+        **study.setting._asdict(),
+        "model": variant_label(study.setting.variant),
         "study": study.study,
         "num_draws": len(block.losses),
         "num_diverged": block.num_diverged,
@@ -209,15 +211,15 @@ def _search_row(results: Results, study: CellStudy) -> tuple[Row, list[Source]]:
         sources = [Source(name, column, study.study, " ".join(block.trial_ids)) for column in columns]
     if flat:
         sources.append(Source(name, "plateau_area", study.study, " ".join(flat.trial_ids)))
-    heading = section(study.cell.corpus, study.cell.size)
+    heading = section(study.setting.corpus, study.setting.size)
     return Row(name=name, data=data, section=heading, note="; ".join(notes), dim=not len(block.losses)), sources
 
 
-def _ahead_from(results: Results, study: CellStudy, block: RandomBlock) -> str | None:
+def _ahead_from(results: Results, study: SettingStudy, block: RandomBlock) -> str | None:
     """The crossing budget against the baseline, for people; None for the baseline itself and where either is bare."""
     baseline = next(iter(VARIANTS))
-    other = study_of(results, Cell(study.cell.corpus, study.cell.size, baseline))
-    if study.cell.variant == baseline or other is None or comparable(study, other):
+    other = study_of(results, Setting(study.setting.corpus, study.setting.size, baseline))
+    if study.setting.variant == baseline or other is None or comparable(study, other):
         return None
     theirs = random_block(other).losses
     if not len(block.losses) or not len(theirs):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from analysis.measures.settings import cell_order, cells_with_records
+from analysis.measures.settings import setting_order, settings_with_records
 from analysis.records.load import Results
 from analysis.stats.intervals import CONFIDENCE
-from analysis.tables.rows import NOT_RUN, TABLE_1_CELLS, TABLE_2_CELLS, TABLE_2_CORPORA, perplexity_row
+from analysis.tables.rows import NOT_RUN, TABLE_1_SETTINGS, TABLE_2_CORPORA, TABLE_2_SETTINGS, perplexity_row
 from analysis.tables.table import Column, Table, Values, is_missing, number, plain, register
-from study.records.records import Cell
+from study.records.records import Setting
 
 _CAPTION = (
     "Recipe: the paper's recipe; tuned: the best configuration of the search by validation perplexity. Both are means "
@@ -23,12 +23,12 @@ _CAPTION = (
 def table_1(results: Results) -> Table:
     """Table 1: final perplexities of the variants, the paper's beside ours under its recipe and ours tuned.
 
-    The paper's cells come first, run or not, with those it could not run; then whatever else the records hold.
+    The paper's settings come first, run or not, with those it could not run; then whatever else the records hold.
     """
-    extra = [c for c in cells_with_records(results) if c not in TABLE_1_CELLS and c.corpus not in TABLE_2_CORPORA]
+    extra = [c for c in settings_with_records(results) if c not in TABLE_1_SETTINGS and c.corpus not in TABLE_2_CORPORA]
     return _perplexities(
         results,
-        (*TABLE_1_CELLS, *sorted(extra, key=cell_order)),
+        (*TABLE_1_SETTINGS, *sorted(extra, key=setting_order)),
         name="table1",
         title="Table 1: validation and test perplexity",
         caption=f"Word-level perplexities. {_CAPTION}",
@@ -38,10 +38,10 @@ def table_1(results: Results) -> Table:
 @register("table2")
 def table_2(results: Results) -> Table:
     """Table 2: the small networks on either half of the WikiText-2 training split, and what else was run on them."""
-    extra = [c for c in cells_with_records(results) if c.corpus in TABLE_2_CORPORA and c not in TABLE_2_CELLS]
+    extra = [c for c in settings_with_records(results) if c.corpus in TABLE_2_CORPORA and c not in TABLE_2_SETTINGS]
     return _perplexities(
         results,
-        (*TABLE_2_CELLS, *sorted(extra, key=cell_order)),
+        (*TABLE_2_SETTINGS, *sorted(extra, key=setting_order)),
         name="table2",
         title="Table 2: the two halves of WikiText-2",
         caption=(
@@ -51,10 +51,10 @@ def table_2(results: Results) -> Table:
     )
 
 
-def _perplexities(results: Results, cells: Iterable[Cell], *, name: str, title: str, caption: str) -> Table:
+def _perplexities(results: Results, settings: Iterable[Setting], *, name: str, title: str, caption: str) -> Table:
     rows, sources = [], []
-    for cell in cells:
-        row, behind = perplexity_row(results, cell)
+    for setting in settings:
+        row, behind = perplexity_row(results, setting)
         rows.append(row)
         sources += behind
     names = Column(title="Model", text=plain("model"), left=True)

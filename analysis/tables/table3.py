@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from analysis import paper
-from analysis.measures.pairs import cell_name, variant_label
-from analysis.measures.settings import cells_with_records, recipe_estimate, study_of, tuned_estimate
+from analysis.measures.pairs import setting_name, variant_label
+from analysis.measures.settings import recipe_estimate, settings_with_records, study_of, tuned_estimate
 from analysis.records.load import Results
 from analysis.stats.intervals import CONFIDENCE
-from analysis.tables.rows import TABLE_1_CELLS
+from analysis.tables.rows import TABLE_1_SETTINGS
 from analysis.tables.table import Column, Row, Source, Table, interval, number, plain, register
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.config import paper_config
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
@@ -74,9 +74,9 @@ def _literature_rows(results: Results) -> Iterator[tuple[Row, list[Source]]]:
     for system in dict.fromkeys(n.system for n in numbers):
         own = {n.quantity: n for n in numbers if n.system == system}
         first = next(iter(own.values()))
-        cell = Cell("ptb", first.size, first.variant) if first.size and first.variant else None
+        setting = Setting("ptb", first.size, first.variant) if first.size and first.variant else None
         shape = next((shape for shape, systems in _SAME_SHAPE.items() if system in systems), None)
-        results_of, sources, note = _results(results, cell, system) if cell else (_no_results(), [], "")
+        results_of, sources, note = _results(results, setting, system) if setting else (_no_results(), [], "")
         data = {
             "system": f"{system}, {first.citation}" if first.citation else system,
             **{f"printed_{key}": own[q].printed if q in own else None for key, q in _QUANTITIES.items()},
@@ -90,22 +90,22 @@ def _literature_rows(results: Results) -> Iterator[tuple[Row, list[Source]]]:
 def _own_rows(results: Results) -> Iterator[tuple[Row, list[Source]]]:
     """Our networks on PTB that the paper's list lacks, where a seed is confirmed."""
     listed = {(n.size, n.variant) for n in paper.NUMBERS if n.table == "Table 3" and n.size}
-    for cell in cells_with_records(results):
-        known = cell.corpus == "ptb" and cell.size in SIZES and cell.variant in VARIANTS
-        if not known or (cell.size, cell.variant) in listed:
+    for setting in settings_with_records(results):
+        known = setting.corpus == "ptb" and setting.size in SIZES and setting.variant in VARIANTS
+        if not known or (setting.size, setting.variant) in listed:
             continue
-        name = cell_name(cell)
-        values, sources, note = _results(results, cell, name)
+        name = setting_name(setting)
+        values, sources, note = _results(results, setting, name)
         if not sources:
             continue
-        printed = {split: paper.perplexity(*cell, f"{split}_ppl") for split in ("valid", "test")}
+        printed = {split: paper.perplexity(*setting, f"{split}_ppl") for split in ("valid", "test")}
         data = {
-            "system": f"{variant_label(cell.variant)} ({cell.size})",
+            "system": f"{variant_label(setting.variant)} ({setting.size})",
             **{f"printed_{key}": None for key in _QUANTITIES},
             **{f"paper_{key}": None for key in _QUANTITIES},
             **{f"printed_{split}": n.printed if n else None for split, n in printed.items()},
             **{f"paper_{split}": n.value if n else None for split, n in printed.items()},
-            "num_params": paper_config(cell.variant, cell.size, cell.corpus).num_params,
+            "num_params": paper_config(setting.variant, setting.size, setting.corpus).num_params,
             **values,
         }
         yield Row(name=name, data=data, section="Our other networks (printed: Table 1)", note=note), sources
@@ -120,11 +120,11 @@ def _no_results() -> dict[str, Any]:
     }
 
 
-def _results(results: Results, cell: Cell, row: str) -> tuple[dict[str, Any], list[Source], str]:
-    """Our confirmed perplexities of a cell, the trials behind them, and what they lack."""
+def _results(results: Results, setting: Setting, row: str) -> tuple[dict[str, Any], list[Source], str]:
+    """Our confirmed perplexities of a setting, the trials behind them, and what they lack."""
     values, sources = _no_results(), []
     missing: dict[str, None] = {}
-    study = study_of(results, cell)
+    study = study_of(results, setting)
     if study is None:
         return values, [], ""
     for kind, estimate in (("recipe", recipe_estimate(study)), ("tuned", tuned_estimate(study))):
@@ -177,8 +177,10 @@ def parameters(results: Results) -> Table:
 
 
 def _parameter_rows(results: Results) -> Iterator[tuple[Row, list[Source]]]:
-    shapes = dict.fromkeys((c.corpus, c.size) for c in TABLE_1_CELLS)
-    run = [c for c in cells_with_records(results) if c.corpus in CORPORA and c.size in SIZES and c.variant in VARIANTS]
+    shapes = dict.fromkeys((c.corpus, c.size) for c in TABLE_1_SETTINGS)
+    run = [
+        c for c in settings_with_records(results) if c.corpus in CORPORA and c.size in SIZES and c.variant in VARIANTS
+    ]
     for corpus, size in shapes | dict.fromkeys((c.corpus, c.size) for c in run):
         for tied in (False, True):
             variants = [v for v in VARIANTS.values() if v.tie_weights == tied]

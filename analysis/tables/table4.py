@@ -12,7 +12,7 @@ from analysis.measures.pairs import section, variant_label
 from analysis.measures.settings import shortfall, study_of
 from analysis.records.load import Results
 from analysis.tables.table import Column, Row, Source, Table, Values, is_missing, plain, register
-from study.records.records import Cell
+from study.records.records import Setting
 
 COMPARED = ("baseline", "real")
 """The networks of Table 4."""
@@ -41,7 +41,7 @@ def table_4(results: Results) -> Table:
     if "ptb" not in dict(places):
         places.insert(0, ("ptb", "large"))  # the paper's stand alone
     for corpus, size in places:
-        shown = {variant: _best_trial(results, Cell(corpus, size, variant)) for variant in COMPARED}
+        shown = {variant: _best_trial(results, Setting(corpus, size, variant)) for variant in COMPARED}
         recorded = dict.fromkeys(phrase for one in shown.values() if one for phrase in one.rows["phrase"])
         printed = dict.fromkeys(one.phrase for one in paper.TABLE_4) if corpus == "ptb" else {}
         for phrase in printed | recorded:
@@ -75,20 +75,23 @@ def table_4(results: Results) -> Table:
     )
 
 
-def _best_trial(results: Results, cell: Cell) -> _Shown | None:
-    """Of a cell's trials with predictions the one of lowest validation perplexity, of the study that stands for it."""
+def _best_trial(results: Results, setting: Setting) -> _Shown | None:
+    """Of a setting's trials with predictions the one of lowest validation perplexity, of the study that stands
+    for it."""
     frame = results.predictions
-    own = frame[(frame["corpus"] == cell.corpus) & (frame["size"] == cell.size) & (frame["variant"] == cell.variant)]
+    own = frame[
+        (frame["corpus"] == setting.corpus) & (frame["size"] == setting.size) & (frame["variant"] == setting.variant)
+    ]
     if own.empty:
         return None
-    study = study_of(results, cell)
+    study = study_of(results, setting)
     name = study.study if study and study.study in set(own["study"]) else str(own["study"].iloc[0])
     trials = results.trials[(results.trials["study"] == name) & results.trials["trial_id"].isin(own["trial_id"])]
     ppl = trials["single_stream_valid_ppl"].astype(float).fillna(trials["best_valid_ppl"].astype(float))
     own = own[own["study"] == name]
     best = trials.loc[ppl.idxmin(), "trial_id"] if ppl.notna().any() else own["trial_id"].iloc[0]
     lacks = shortfall(study, trials) if study and len(trials) else []
-    note = f"{variant_label(cell.variant)}: {lacks[0]}" if lacks else ""
+    note = f"{variant_label(setting.variant)}: {lacks[0]}" if lacks else ""
     return _Shown(study=name, trial_id=str(best), rows=own[own["trial_id"] == best], note=note)
 
 

@@ -33,7 +33,7 @@ def word_mass(results: Results) -> Table:
             sources += behind
     columns = (
         Column(title="Word", text=plain("word"), left=True),
-        Column(title="Setting", text=plain("setting"), left=True),
+        Column(title="Configuration", text=plain("configuration"), left=True),
         Column(title="In the text", text=number("share", ".2%")),
         Column(title=variant_label(b), text=number("baseline_probability", ".2%")),
         Column(title=variant_label(a), text=number("real_probability", ".2%")),
@@ -72,13 +72,13 @@ def _mass_rows(one: Comparison) -> Iterator[tuple[Row, list[Source]]]:
     adjusted = {measure: holm(p_values[measure]) for measure in MEASURES}
     heading = f"{section(one.corpus, one.size)}, {one.split}"
     for i, (word, rank, share) in enumerate(words.itertuples(index=False)):
-        name = f"{one.corpus}/{one.size}/{one.split}/{one.setting}/{word}"
+        name = f"{one.corpus}/{one.size}/{one.split}/{one.configuration}/{word}"
         whole = found[MEASURES[0]][i]
         data: dict[str, Any] = {
             "corpus": one.corpus,
             "size": one.size,
             "split": one.split,
-            "setting": one.setting,
+            "configuration": one.configuration,
             "word": word,
             "frequency_rank": None if is_missing(rank) or pd.isna(rank) else int(rank),
             "share": float(share),

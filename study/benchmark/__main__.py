@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 
 from study.driver.driver import RunOptions, run_studies
-from study.records.records import Cell
+from study.records.records import Setting
 from study.search.ledger import Ledger
 from study.spec.spec import StudySpec
 from trainables.config import TrialConfig
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints. Returns the exit status."""
     arguments = build_parser().parse_args(argv)
     spec = StudySpec(
-        cell=Cell(arguments.corpus, arguments.size, arguments.variant),
+        setting=Setting(arguments.corpus, arguments.size, arguments.variant),
         num_samples=arguments.num_samples,
         max_epochs=arguments.max_epochs or SIZES[arguments.size].max_epochs,
         num_seeds=0,

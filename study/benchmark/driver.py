@@ -39,7 +39,7 @@ from study.driver.progress import Progress
 from study.driver.run_log import RunLog
 from study.records import records
 from study.records.journal import Journal
-from study.records.records import Cell, Records
+from study.records.records import Records, Setting
 from study.search.ledger import Ledger
 from study.search.optuna_study import OptunaStudy
 from study.search.searcher import StudyCallback, StudyScheduler, StudySearcher
@@ -163,7 +163,7 @@ class Meter:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return {
             "trials": len(self._searcher.by_tune_id),
-            "reports": sum(t.num_epochs for cell in self._searcher.cells for t in cell.ledger.trials.values()),
+            "reports": sum(t.num_epochs for setting in self._searcher.settings for t in setting.ledger.trials.values()),
             "rss": pages * os.sysconf("SC_PAGE_SIZE"),
             "s": time.perf_counter(),
             "cpu": time.process_time(),
@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     specs = [
         StudySpec(
-            cell=Cell("toy", arguments.size, variant),
+            setting=Setting("toy", arguments.size, variant),
             num_samples=arguments.num_samples,
             max_epochs=arguments.max_epochs,
         )
@@ -254,16 +254,16 @@ def measure_alone(specs: Sequence[StudySpec], storage: str, max_concurrent: int,
     """Runs the studies without Tune: an epoch of each live trial in turn."""
     with contextlib.ExitStack() as stack:
         journals = [stack.enter_context(contextlib.closing(Journal(spec.name, storage))) for spec in specs]
-        cells = [
+        settings = [
             SettingSearch(Ledger(spec, storage), journal.path) for spec, journal in zip(specs, journals, strict=True)
         ]
-        _run_alone(cells, max_concurrent, stopwatch)
+        _run_alone(settings, max_concurrent, stopwatch)
 
 
-def _run_alone(cells: Sequence[SettingSearch], max_concurrent: int, stopwatch: Stopwatch) -> None:
-    searcher = StudySearcher(cells, max_concurrent=max_concurrent)
+def _run_alone(settings: Sequence[SettingSearch], max_concurrent: int, stopwatch: Stopwatch) -> None:
+    searcher = StudySearcher(settings, max_concurrent=max_concurrent)
     scheduler, callback = StudyScheduler(searcher), StudyCallback(searcher)
-    meter = Meter(searcher, stopwatch, marks([cell.spec for cell in cells]))
+    meter = Meter(searcher, stopwatch, marks([setting.spec for setting in settings]))
     live: list[tuple[SimpleNamespace, Iterator[dict[str, Any]]]] = []
     asked = 0
     console = Console(file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
@@ -284,8 +284,8 @@ def _run_alone(cells: Sequence[SettingSearch], max_concurrent: int, stopwatch: S
                 live.append((trial, rows))
             progress.on_step_end(0, [])
             meter()
-    for cell in cells:
-        cell.ledger.records.flush()
+    for setting in settings:
+        setting.ledger.records.flush()
     meter.line()
 
 

@@ -96,7 +96,7 @@ def print_next(outcome: str, arguments: argparse.Namespace, *, storage: str, mod
 
 
 def _run_studies(specs: Sequence[StudySpec], options: RunOptions, console: Console) -> str:
-    return run_studies(specs, load_corpus(specs[0].cell.corpus), options, console)
+    return run_studies(specs, load_corpus(specs[0].setting.corpus), options, console)
 
 
 def _drive(driver: Callable[[Console], str], address: str | None, console: Console) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from study.cli.arguments import real, seconds, slots, whole
 from study.driver.packs import check_pack
-from study.records.records import Cell, default_storage, is_remote
+from study.records.records import Setting, default_storage, is_remote
 from study.spec.spec import NUM_SEEDS, StudySpec
 from trainables.fused.precision import PRECISIONS, check_precision, default_precision
 from trainables.recipes import SIZES
@@ -116,7 +116,7 @@ def make_batch(
     precision = check_precision(arguments.precision or default_precision(device), device)
     specs = tuple(
         StudySpec(
-            cell=Cell(corpus, size, variant),
+            setting=Setting(corpus, size, variant),
             num_samples=SIZES[size].num_samples if num_samples is None else num_samples,
             max_epochs=num_sessions * (arguments.max_epochs or SIZES[size].max_epochs),
             num_sessions=num_sessions,

@@ -16,7 +16,7 @@ _EVERY = tuple(VARIANTS)
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A table or figure of the paper, and the cells that it is made from."""
+    """A table or figure of the paper, and the settings that it is made from."""
 
     name: str
     """As the report calls it."""
@@ -31,7 +31,7 @@ class Target:
     more_corpora: tuple[str, ...] = ()
     searches: bool = False
     """Whether it also shows what a search finds. If not, the paper's recipe on the confirm block's seeds is all of
-    the study; a search of the same cells goes on from there."""
+    the study; a search of the same settings goes on from there."""
     num_sessions: int = 1
     asks: bool = False
     """Whether the confirmed weights are asked for predictions afterwards."""
@@ -63,8 +63,8 @@ class Target:
         """The corpora that it can be made for."""
         return (*self.corpora, *self.more_corpora)
 
-    def cells(self, size: str | None, corpus: str | None) -> Iterator[tuple[str, str]]:
-        """(corpus, size) of each cell, the smaller networks first; a name narrows them down to one."""
+    def settings(self, size: str | None, corpus: str | None) -> Iterator[tuple[str, str]]:
+        """(corpus, size) of each setting, the smaller networks first; a name narrows them down to one."""
         for one_size in (size,) if size else self.sizes:
             for one_corpus in (corpus,) if corpus else self.corpora:
                 yield one_corpus, one_size
@@ -102,7 +102,7 @@ TARGETS: Mapping[str, Target] = {
         ),
     )
 }  # fmt: skip
-"""By name. Figure 1 is not made of cells: ``figure1.grid`` runs it."""
+"""By name. Figure 1 is not made of settings: ``figure1.grid`` runs it."""
 
 FIGURE_1 = "figure1"
 FIGURE_1_FLAGS = (

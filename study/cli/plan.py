@@ -27,7 +27,7 @@ _WORTH = 1.1  # how much faster the other precision must be: timings of a few wi
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """How long an epoch of one cell takes on this machine, from a short probe."""
+    """How long an epoch of one setting takes on this machine, from a short probe."""
 
     window_s: float
     """Seconds per training window."""
@@ -46,7 +46,7 @@ class Estimate:
 
 
 def estimate(spec: StudySpec, *, device: str, num_threads: int) -> Estimate:
-    """Trains and evaluates a little on random tokens of the cell's vocabulary; needs no corpus."""
+    """Trains and evaluates a little on random tokens of the setting's vocabulary; needs no corpus."""
     torch.set_num_threads(num_threads)  # as a trial's process will have
     # A driver without the cluster's GPUs measures on its own CPU, which may not have the precision.
     has_it = device == "cuda" or spec.precision in cpu_precisions()
@@ -54,7 +54,7 @@ def estimate(spec: StudySpec, *, device: str, num_threads: int) -> Estimate:
     paper = spec.paper
     measure = partial(probe_step_seconds, paper, device=device, precision=precision, limit_s=_PROBE_LIMIT_S)
     probe = in_own_process(measure) if device == "cuda" else measure()  # it would hold the GPU's memory to the end
-    tokens = CORPORA[spec.cell.corpus].num_tokens
+    tokens = CORPORA[spec.setting.corpus].num_tokens
     training_s = probe.window_s * num_windows(tokens["train"], paper.batch_size, paper.bptt)
     return Estimate(
         window_s=probe.window_s,
@@ -80,7 +80,7 @@ def precision_advice(spec: StudySpec, guess: Estimate) -> str | None:
             window_s[precision] = probe.window_s
     fp32, bf16 = window_s["fp32"] * 1e3, window_s["bf16"] * 1e3
     pays = "pays" if fp32 > _WORTH * bf16 else "does not pay"
-    label = VARIANTS[spec.cell.variant].label
+    label = VARIANTS[spec.setting.variant].label
     return f"a window of {label} takes {fp32:.1f} ms in fp32 and {bf16:.1f} ms in bf16: --precision bf16 {pays} here"
 
 
@@ -125,7 +125,7 @@ def print_plan(
             advised = True
             if advice := precision_advice(spec, guess):
                 console.print(advice, highlight=False, soft_wrap=True)
-        if device == "cpu" and SIZES[batch.specs[0].cell.size].hidden_size >= SIZES["medium"].hidden_size:
+        if device == "cpu" and SIZES[batch.specs[0].setting.size].hidden_size >= SIZES["medium"].hidden_size:
             console.print(
                 "This machine trains on its CPU. A study of this size wants a GPU; smaller sizes and fewer epochs fit "
                 "a laptop.",
@@ -143,10 +143,10 @@ def print_plan(
 
 
 def _print_study(spec: StudySpec, guess: Estimate, device: str, console: Console) -> None:
-    cell, hours = spec.cell, guess.hours(spec)
+    setting, hours = spec.setting, guess.hours(spec)
     console.print(
-        f"[bold]{VARIANTS[cell.variant].label}[/], {cell.size} ({SIZES[cell.size].hidden_size} units), "
-        f"{CORPORA[cell.corpus].title}: {spec.paper.num_params:,} parameters, study {spec.name}",
+        f"[bold]{VARIANTS[setting.variant].label}[/], {setting.size} ({SIZES[setting.size].hidden_size} units), "
+        f"{CORPORA[setting.corpus].title}: {spec.paper.num_params:,} parameters, study {spec.name}",
         highlight=False,
         soft_wrap=True,
     )

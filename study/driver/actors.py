@@ -43,7 +43,7 @@ def make_trainable(
     on_gpu = ray.cluster_resources().get("GPU", 0) >= 1
     slots = slots_per_device // len(specs)
     engines = {
-        spec.cell.variant: [
+        spec.setting.variant: [
             ray.remote(PackActor)
             .options(
                 num_cpus=cpus_per_trial,

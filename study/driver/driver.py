@@ -65,27 +65,27 @@ def run_studies(specs: Sequence[StudySpec], corpus: Corpus, options: RunOptions,
     started = dt.datetime.now(dt.UTC)
     where = provenance()
     with contextlib.ExitStack() as stack:
-        cells: list[SettingSearch] = []
+        settings: list[SettingSearch] = []
         leases = stack.enter_context(holding([spec.name for spec in specs], options.storage, tell=console.print))
         for spec in specs:
             ledger = Ledger(spec, options.storage, git_commit=where["git_commit"])
             _check_corpus(ledger.records, corpus)
             journal = stack.enter_context(contextlib.closing(Journal(spec.name, options.storage)))
-            cells.append(SettingSearch(ledger, journal.path))
-            close_killed_runs(cells[-1])
-        if all(cell.is_finished() for cell in cells):
+            settings.append(SettingSearch(ledger, journal.path))
+            close_killed_runs(settings[-1])
+        if all(setting.is_finished() for setting in settings):
             return "finished"
         stack.enter_context(ray_session(options.address))
         options = dataclasses.replace(options, pack=_pack(specs, options, console))
         max_concurrent = options.max_concurrent or _concurrency(options)
-        searcher = StudySearcher(cells, max_concurrent=max_concurrent)
-        runs = RunLog(cells, where | _budget(corpus, options, max_concurrent), started)
+        searcher = StudySearcher(settings, max_concurrent=max_concurrent)
+        runs = RunLog(settings, where | _budget(corpus, options, max_concurrent), started)
         try:
             outcome = _fit(searcher, corpus, options, [LeaseCheck(leases), runs], console)
         except (StudyError, StorageError):
             # The study is another's now, or its storage is away: what still waits must not be written later.
-            for cell in cells:
-                cell.ledger.records.abandon()
+            for setting in settings:
+                setting.ledger.records.abandon()
             raise
         except BaseException:
             runs.write("failed", ended=True)
@@ -102,7 +102,7 @@ def _fit(
 ) -> str:
     """Trains what is missing. Returns ``finished``, ``interrupted`` or ``unfinished``."""
     trainable = make_trainable(
-        [cell.spec for cell in searcher.cells],
+        [setting.spec for setting in searcher.settings],
         corpus,
         cpus_per_trial=options.cpus_per_trial,
         gpus_per_trial=options.gpus_per_trial,
@@ -118,7 +118,7 @@ def _fit(
             time_budget_s=options.time_budget_s,
             callbacks=[*callbacks, StudyCallback(searcher), progress],
         )
-    if all(cell.is_finished() for cell in searcher.cells):
+    if all(setting.is_finished() for setting in searcher.settings):
         return "finished"
     return "interrupted" if interrupted else "unfinished"
 

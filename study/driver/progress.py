@@ -18,15 +18,17 @@ _LINE_EVERY_S = 60.0
 
 
 class Progress(tune.Callback):
-    """Draws the state of all cells while Tune runs. Use as a context manager around ``fit``."""
+    """Draws the state of all settings while Tune runs. Use as a context manager around ``fit``."""
 
     def __init__(self, searcher: StudySearcher, console: Console) -> None:
         self._searcher, self._console = searcher, console
         self._started = self._last_line = time.monotonic()
         self._live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
         self._last_draw = 0.0
-        self._epochs_before = {id(cell): cell.ledger.num_epochs for cell in searcher.cells}
-        self._expected_epochs = {id(cell): sum(cell.spec.expected_epochs.values()) for cell in searcher.cells}
+        self._epochs_before = {id(setting): setting.ledger.num_epochs for setting in searcher.settings}
+        self._expected_epochs = {
+            id(setting): sum(setting.spec.expected_epochs.values()) for setting in searcher.settings
+        }
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -46,46 +48,46 @@ class Progress(tune.Callback):
             self._live.update(self._table(), refresh=True)
         elif not self._live and now - self._last_line >= _LINE_EVERY_S:
             self._last_line = now
-            for cell in self._searcher.cells:
-                if cell.num_running:
-                    self._console.print("  ".join(f"{k} {v}" for k, v in self._state(cell).items()), soft_wrap=True)
+            for setting in self._searcher.settings:
+                if setting.num_running:
+                    self._console.print("  ".join(f"{k} {v}" for k, v in self._state(setting).items()), soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-        for cell in self._searcher.cells:
-            state = self._state(cell)
+        for setting in self._searcher.settings:
+            state = self._state(setting)
             if not table.columns:
                 for name in state:
                     table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=True)
             table.add_row(*state.values())
         return table
 
-    def _state(self, cell: SettingSearch) -> dict[str, str]:
-        ledger = cell.ledger
+    def _state(self, setting: SettingSearch) -> dict[str, str]:
+        ledger = setting.ledger
         rates = [trial.rows[-1]["tokens_per_s"] for trial in ledger.running.values() if trial.rows]
         # One trial set fewer is confirmed if the paper's recipe turns out to be the best.
-        planned = ledger.num_ended if cell.is_finished() else sum(cell.spec.num_trials.values())
+        planned = ledger.num_ended if setting.is_finished() else sum(setting.spec.num_trials.values())
         return {
-            "variant": cell.spec.cell.variant,  # size and corpus are those of the plan above
+            "variant": setting.spec.setting.variant,  # size and corpus are those of the plan above
             "ended": f"{ledger.num_ended}/{planned}",
-            "running": str(cell.num_running),
+            "running": str(setting.num_running),
             "pruned": str(ledger.num_of_status("pruned")),
             "failed": str(ledger.num_of_status("failed")),
             "epochs": str(ledger.num_epochs),
             "best valid": "-" if math.isinf(ledger.best_valid_ppl) else f"{ledger.best_valid_ppl:.2f}",
             "tokens/s": f"{sum(rates):,.0f}" if rates else "-",
-            "left": self._time_left(cell),
+            "left": self._time_left(setting),
         }
 
-    def _time_left(self, cell: SettingSearch) -> str:
+    def _time_left(self, setting: SettingSearch) -> str:
         """From the epochs of this run so far and those that the budget still expects."""
-        if cell.is_finished():
+        if setting.is_finished():
             return "0"
-        done = cell.ledger.num_epochs
-        fresh = done - self._epochs_before[id(cell)]
+        done = setting.ledger.num_epochs
+        fresh = done - self._epochs_before[id(setting)]
         if not fresh:
             return "-"
-        left = max(1.0, self._expected_epochs[id(cell)] - done)
+        left = max(1.0, self._expected_epochs[id(setting)] - done)
         return duration((time.monotonic() - self._started) / fresh * left)
 
     def __getstate__(self) -> dict[str, Any]:

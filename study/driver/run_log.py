@@ -19,10 +19,10 @@ _HEARTBEAT_S = 30.0
 class RunLog(tune.Callback):
     """The ``runs`` table: a row per study and start, with a heartbeat."""
 
-    def __init__(self, cells: Sequence[SettingSearch], columns: dict[str, Any], started: dt.datetime) -> None:
-        self._cells, self._columns, self._started = list(cells), columns, started
+    def __init__(self, settings: Sequence[SettingSearch], columns: dict[str, Any], started: dt.datetime) -> None:
+        self._settings, self._columns, self._started = list(settings), columns, started
         self._begun = self._last_beat = time.monotonic()
-        self._numbers = [cell.ledger.records.attempts("runs").get("run", 0) + 1 for cell in cells]
+        self._numbers = [setting.ledger.records.attempts("runs").get("run", 0) + 1 for setting in settings]
         self.write("running")
 
     @property
@@ -36,8 +36,8 @@ class RunLog(tune.Callback):
         Raises:
             StorageError: if the storage has refused what was written behind the driver's back.
         """
-        for cell in self._cells:
-            cell.ledger.records.check()
+        for setting in self._settings:
+            setting.ledger.records.check()
         if time.monotonic() - self._last_beat >= _HEARTBEAT_S:
             self.write("running")
 
@@ -45,17 +45,17 @@ class RunLog(tune.Callback):
         """Puts the state of the run on record; its end, after all else."""
         self._last_beat = time.monotonic()
         now = dt.datetime.now(dt.UTC)
-        for cell, number in zip(self._cells, self._numbers, strict=True):
-            spec = cell.spec
+        for setting, number in zip(self._settings, self._numbers, strict=True):
+            spec = setting.spec
             row = self._columns | {
-                "study": cell.ledger.records.study,
+                "study": setting.ledger.records.study,
                 "run": number,
                 "started_at": self._started,
                 "heartbeat_at": now,
                 "ended_at": now if ended else None,
                 "outcome": outcome,
                 "search_seed": spec.search_seed,
-                "space_hash": space_hash(spec.cell),
+                "space_hash": space_hash(spec.setting),
                 "num_samples": spec.num_samples,
                 "max_epochs": spec.max_epochs,
                 "num_seeds": spec.num_seeds,
@@ -66,18 +66,18 @@ class RunLog(tune.Callback):
                 "precision": spec.precision,
             }
             if ended:
-                cell.ledger.records.flush()
-                cell.ledger.records.write("runs", "run", number, [row])
+                setting.ledger.records.flush()
+                setting.ledger.records.write("runs", "run", number, [row])
             else:
-                cell.ledger.records.write_behind("runs", "run", number, [row])
+                setting.ledger.records.write_behind("runs", "run", number, [row])
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-def close_killed_runs(cell: SettingSearch) -> None:
+def close_killed_runs(setting: SettingSearch) -> None:
     """A driver that was killed could not record its end; whoever holds the study now knows that it has ended."""
-    for row in cell.ledger.records.read("runs"):
+    for row in setting.ledger.records.read("runs"):
         if row["outcome"] == "running":
             ended = row | {"outcome": "interrupted", "ended_at": row["heartbeat_at"]}
-            cell.ledger.records.write("runs", "run", row["run"], [ended])
+            setting.ledger.records.write("runs", "run", row["run"], [ended])

@@ -22,7 +22,7 @@ from rich.console import Console
 from study.driver.lease import LeaseCheck, holding
 from study.driver.progress import duration
 from study.driver.ray_session import StudyError, fit, ray_session
-from study.figure1.ledger import CELL, GridLedger
+from study.figure1.ledger import SETTING, GridLedger
 from study.search.trial_error import trial_error
 from trainables.data.corpora import Corpus, load_corpus
 from trainables.figure1.config import SubspaceConfig
@@ -64,7 +64,7 @@ class SubspaceGrid:
         for name in ("beta", "tau", "seed"):
             del identity[name]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-        return f"figure1-{CELL.corpus}-{digest}"
+        return f"figure1-{SETTING.corpus}-{digest}"
 
     def runs(self) -> dict[str, SubspaceConfig]:
         """Every run by its id: all points of one seed before the next seed, so that half a grid is a whole figure."""
@@ -164,7 +164,7 @@ def run_grid(grid: SubspaceGrid, options: GridOptions, console: Console, *, corp
         CorpusError: if the corpus cannot be had.
         StorageError: if the storage cannot be read or written.
     """
-    corpus = corpus or load_corpus(CELL.corpus)
+    corpus = corpus or load_corpus(SETTING.corpus)
     begun = time.monotonic()
     with contextlib.ExitStack() as stack:
         leases = stack.enter_context(holding([grid.name], options.storage, tell=console.print))

@@ -8,13 +8,13 @@ from typing import Any
 
 from study.driver.ray_session import StudyError
 from study.records.provenance import provenance
-from study.records.records import SUBSPACE, Cell, Records
+from study.records.records import SUBSPACE, Records, Setting
 from trainables.data.corpora import Corpus
 from trainables.figure1.config import SubspaceConfig
 from trainables.figure1.trainable import SubspaceJob
 
-CELL = Cell("ptb", "figure1", "al")
-"""Where the records lie; no cell of Table 1."""
+SETTING = Setting("ptb", "figure1", "al")
+"""Where the records lie; no setting of Table 1."""
 _REPORTED = ("lr",)  # columns that the run itself reports, though its configuration has a field of that name
 _CONFIG_COLUMNS = [n for n in SUBSPACE.names if n in SubspaceConfig.__dataclass_fields__ and n not in _REPORTED]
 
@@ -37,7 +37,7 @@ class GridLedger:
         self, study: str, runs: Mapping[str, SubspaceConfig], storage: str, *, corpus: Corpus | None = None
     ) -> None:
         self.study, self.runs, self.storage = study, dict(runs), storage
-        self.records = Records(storage, CELL, study)
+        self.records = Records(storage, SETTING, study)
         self._attempts = self.records.attempts("subspace")
         self.epochs: dict[str, int] = {}
         """Id -> epochs on record."""

@@ -39,7 +39,7 @@ __all__ = [
     "STATUSES",
     "SUBSPACE",
     "TRIALS",
-    "Cell",
+    "Setting",
     "Records",
     "StorageError",
     "default_storage",
@@ -52,7 +52,7 @@ _READERS = 16  # requests to an object store at a time
 _FILE_NAME = re.compile(r"(?P<name>.+)\.a(?P<attempt>\d+)\.parquet")
 
 
-class Cell(NamedTuple):
+class Setting(NamedTuple):
     """What one study is about: a corpus, a size and a variant, by name."""
 
     corpus: str
@@ -65,18 +65,18 @@ class Records:
 
     Args:
         storage: a folder or an ``s3://`` URI.
-        cell: what the study is about.
+        setting: what the study is about.
         study: its name.
     """
 
-    def __init__(self, storage: str, cell: Cell, study: str) -> None:
-        self.storage, self.cell, self.study = storage, cell, study
+    def __init__(self, storage: str, setting: Setting, study: str) -> None:
+        self.storage, self.setting, self.study = storage, setting, study
         self._fs, self._root = open_storage(storage)
         self._behind = WriteBehind()
 
     def folder(self, table: str) -> str:
         """Where the files of one table of this study are."""
-        keys = [f"{key}={value}" for key, value in self.cell._asdict().items()]
+        keys = [f"{key}={value}" for key, value in self.setting._asdict().items()]
         return posixpath.join(self._root, table, *keys, self.study)
 
     def write(self, table: str, name: str, attempt: int, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -99,7 +99,7 @@ class Ledger:
             StorageError: if the storage cannot be read.
         """
         self.spec, self.storage = spec, storage
-        self.records = Records(storage, spec.cell, spec.name)
+        self.records = Records(storage, spec.setting, spec.name)
         self._git_commit = git_commit
         self.trials: dict[str, TrialRecord] = {}
         self.running: dict[str, TrialRecord] = {}
@@ -290,9 +290,9 @@ class Ledger:
         }
 
     def _from_record(self, row: Mapping[str, Any]) -> TrialRecord:
-        cell = self.spec.cell
+        setting = self.spec.setting
         config = {name: row[name] for name in _CONFIG_COLUMNS}
-        config |= {"variant": cell.variant, "size": cell.size, "corpus": cell.corpus}
+        config |= {"variant": setting.variant, "size": setting.size, "corpus": setting.corpus}
         return TrialRecord(
             config=TrialConfig.from_dict(config),
             # Of an interrupted trial the row is as old as its start: its seconds are added up from its epochs.

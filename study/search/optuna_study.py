@@ -1,4 +1,4 @@
-"""One cell's Optuna study: proposes, hears every epoch, and is brought in line with the records when it is opened.
+"""One setting's Optuna study: proposes, hears every epoch, and is brought in line with the records when it is opened.
 
 Ray's ``OptunaSearch`` is not used: it tells Optuna that trials stopped by ASHA are complete, leaves trials with a NaN
 running for ever, never reports a stopped trial's last epoch, and takes the last epoch for the objective. Here a
@@ -30,13 +30,13 @@ _FINAL = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed"
 
 
 class OptunaStudy:
-    """Proposes the search trials of one cell."""
+    """Proposes the search trials of one setting."""
 
     def __init__(self, ledger: Ledger, journal: Path) -> None:
-        """Opens the cell's study and reconciles it with the ledger: nothing is left RUNNING but what will go on."""
+        """Opens the setting's study and reconciles it with the ledger: nothing is left RUNNING but what will go on."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._ledger, self._spec = ledger, ledger.spec
-        self._space = search_space(ledger.spec.cell)
+        self._space = search_space(ledger.spec.setting)
         # The name is explicit: without it every study of a journal would be the same one.
         self._study = optuna.create_study(
             study_name=ledger.spec.name, storage=open_journal(journal), direction="minimize", load_if_exists=True
@@ -80,7 +80,7 @@ class OptunaStudy:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             if block == "default":
                 # Not enqueue_trial: a queued point that nobody came to ask for would be handed to another block.
-                return PartialFixedSampler(paper_params(self._spec.cell), RandomSampler(seed=seed))
+                return PartialFixedSampler(paper_params(self._spec.setting), RandomSampler(seed=seed))
             # The random block is TPE's start-up. constant_liar keeps concurrent trials apart.
             return _FixedSpaceTPE(
                 self._space,

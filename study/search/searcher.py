@@ -26,29 +26,29 @@ _MOST_LOSSES = 10  # spot machines come and go, but a trial that kills its proce
 
 
 class StudySearcher(Searcher):
-    """Hands Tune the trials of all cells, at most ``max_concurrent`` at a time.
+    """Hands Tune the trials of all settings, at most ``max_concurrent`` at a time.
 
-    The cell with the fewest trials is served first, so that a half-finished run of the four variants compares like
+    The setting with the fewest trials is served first, so that a half-finished run of the four variants compares like
     with like; one that waits for its search to end lets the next go ahead, so that no machine stands idle.
     """
 
-    def __init__(self, cells: Sequence[SettingSearch], *, max_concurrent: int) -> None:
+    def __init__(self, settings: Sequence[SettingSearch], *, max_concurrent: int) -> None:
         super().__init__(metric="best_valid_ppl", mode="min")
-        self.cells, self.max_concurrent = list(cells), max_concurrent
+        self.settings, self.max_concurrent = list(settings), max_concurrent
         self.by_tune_id: dict[str, tuple[SettingSearch, TrialRecord]] = {}
         self.order: dict[str, int] = {}
         """Tune's name of a trial -> how many were handed out before."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial's job; None if nothing can start now, FINISHED if nothing is left."""
-        if sum(cell.num_running for cell in self.cells) >= self.max_concurrent:
+        if sum(setting.num_running for setting in self.settings) >= self.max_concurrent:
             return None
-        for cell in sorted(self.cells, key=lambda cell: cell.num_served):
-            if trial := cell.next_trial():
-                self.by_tune_id[trial_id] = (cell, trial)
+        for setting in sorted(self.settings, key=lambda setting: setting.num_served):
+            if trial := setting.next_trial():
+                self.by_tune_id[trial_id] = (setting, trial)
                 self.order[trial_id] = len(self.order)
-                return cell.job(trial).to_dict()
-        return Searcher.FINISHED if all(cell.is_finished() for cell in self.cells) else None
+                return setting.job(trial).to_dict()
+        return Searcher.FINISHED if all(setting.is_finished() for setting in self.settings) else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the callback has heard it, with the last result and the reason."""
@@ -67,16 +67,16 @@ class StudySearcher(Searcher):
 
 
 class StudyScheduler(TrialScheduler):
-    """Asks the trial's cell whether to stop."""
+    """Asks the trial's setting whether to stop."""
 
     def __init__(self, searcher: StudySearcher) -> None:
         super().__init__()
         self._searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        """Stops the trial if its cell says so."""
-        cell, state = self._searcher.by_tune_id[trial.trial_id]
-        if "valid_ppl" not in result or not cell.decide(state, result["epoch"], result["valid_ppl"]):
+        """Stops the trial if its setting says so."""
+        setting, state = self._searcher.by_tune_id[trial.trial_id]
+        if "valid_ppl" not in result or not setting.decide(state, result["epoch"], result["valid_ppl"]):
             return TrialScheduler.CONTINUE
         return TrialScheduler.STOP
 
@@ -100,7 +100,7 @@ class StudyScheduler(TrialScheduler):
 
     def debug_string(self) -> str:
         """A line for Tune's own output."""
-        return "ASHA by cell and epoch"
+        return "ASHA by setting and epoch"
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -118,14 +118,14 @@ class StudyCallback(tune.Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         """Records the epoch; the last one of a stopped trial too."""
-        cell, state = self._searcher.by_tune_id[trial.trial_id]
+        setting, state = self._searcher.by_tune_id[trial.trial_id]
         if "valid_ppl" in result:
-            cell.record(state, result)
+            setting.record(state, result)
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Ends the trial."""
-        cell, state = self._searcher.by_tune_id[trial.trial_id]
-        cell.end(state, failure=(trial.last_result or {}).get("failure"))
+        setting, state = self._searcher.by_tune_id[trial.trial_id]
+        setting.end(state, failure=(trial.last_result or {}).get("failure"))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Hands a lost trial out again; ends one as failed that comes to nothing again and again.
@@ -133,7 +133,7 @@ class StudyCallback(tune.Callback):
         Raises:
             StorageError: if the storage stays away from the trial: that is no fault of the trial's.
         """
-        cell, state = self._searcher.by_tune_id[trial.trial_id]
+        setting, state = self._searcher.by_tune_id[trial.trial_id]
         error = trial_error(trial)
         if error.storage:
             raise StorageError(error.text)
@@ -141,9 +141,9 @@ class StudyCallback(tune.Callback):
         tries = tries + 1 if before == state.num_epochs else 1
         self._tries[state.trial_id] = (state.num_epochs, tries)
         if tries >= (_MOST_LOSSES if error.lost else _MOST_ERRORS):
-            cell.end(state, error=error.text)
+            setting.end(state, error=error.text)
         else:  # from its last checkpoint, by the next actor that is free
-            cell.end(state)
+            setting.end(state)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

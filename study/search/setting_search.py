@@ -140,7 +140,7 @@ def _is_stopped(trial: TrialRecord) -> bool:
 
 
 class Rungs:
-    """Ray's ASHA for one cell, fed by the study's own trial names and epochs.
+    """Ray's ASHA for one setting, fed by the study's own trial names and epochs.
 
     Tune would forget the rungs when it starts anew, so they are filled again from the records. A trial leaves them at
     the epoch at which ASHA stopped it, or would have.

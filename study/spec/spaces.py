@@ -1,4 +1,4 @@
-"""The search space of each cell, in Optuna's terms; a range is one entry here.
+"""The search space of each setting, in Optuna's terms; a range is one entry here.
 
 Every range covers both readings of the paper's dropout numbers (keep or drop) and contains the paper's recipe, which
 a study runs as its first trial. A variant without the augmented loss has no gamma, tau or target gradient.
@@ -18,7 +18,7 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from study.records.records import Cell
+from study.records.records import Setting
 from trainables.config import TrialConfig, paper_config
 from trainables.recipes import TARGET_GRADIENTS, VARIANTS
 
@@ -48,45 +48,45 @@ _SPECIAL: dict[tuple[str, str], BaseDistribution] = {
 }
 
 
-def search_space(cell: Cell) -> Space:
-    """What a study of this cell searches: parameter name -> Optuna distribution."""
+def search_space(setting: Setting) -> Space:
+    """What a study of this setting searches: parameter name -> Optuna distribution."""
     space = dict(_SHARED)
-    if VARIANTS[cell.variant].augmented_loss:
+    if VARIANTS[setting.variant].augmented_loss:
         space |= _AUGMENTED
     for (where, name), distribution in _SPECIAL.items():
-        if where in (cell.size, cell.corpus) and name in space:
+        if where in (setting.size, setting.corpus) and name in space:
             space[name] = distribution
     return space
 
 
-def space_hash(cell: Cell) -> str:
-    """A fingerprint of the cell's space, to tell records of different spaces apart."""
-    text = json.dumps({name: distribution_to_json(d) for name, d in sorted(search_space(cell).items())})
+def space_hash(setting: Setting) -> str:
+    """A fingerprint of the setting's space, to tell records of different spaces apart."""
+    text = json.dumps({name: distribution_to_json(d) for name, d in sorted(search_space(setting).items())})
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def paper_params(cell: Cell) -> dict[str, Any]:
+def paper_params(setting: Setting) -> dict[str, Any]:
     """The paper's recipe as a point of the space.
 
     Raises:
         ValueError: if the point is outside the space (a mistake in this module or in ``recipes``).
     """
-    recipe = paper_config(cell.variant, cell.size, cell.corpus)
-    point = {name: getattr(recipe, name) for name in search_space(cell)}
-    for name, distribution in search_space(cell).items():
+    recipe = paper_config(setting.variant, setting.size, setting.corpus)
+    point = {name: getattr(recipe, name) for name in search_space(setting)}
+    for name, distribution in search_space(setting).items():
         if not distribution._contains(distribution.to_internal_repr(point[name])):
             raise ValueError(f"the paper's {name} = {point[name]!r} is outside the search space {distribution}")
     return point
 
 
-def to_config(cell: Cell, params: dict[str, Any], *, seed: int, max_epochs: int) -> TrialConfig:
+def to_config(setting: Setting, params: dict[str, Any], *, seed: int, max_epochs: int) -> TrialConfig:
     """A point of the space as a trial's configuration; what is not searched is the paper's.
 
     Raises:
         ValueError: if the point has a parameter that the space lacks, or lacks one.
     """
-    space = search_space(cell)
+    space = search_space(setting)
     if set(params) != set(space):
         raise ValueError(f"a point of this space has {', '.join(sorted(space))}, got {', '.join(sorted(params))}")
-    recipe = paper_config(cell.variant, cell.size, cell.corpus, seed=seed, max_epochs=max_epochs)
+    recipe = paper_config(setting.variant, setting.size, setting.corpus, seed=seed, max_epochs=max_epochs)
     return TrialConfig.from_dict(recipe.to_dict() | params)

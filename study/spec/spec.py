@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.records.records import Cell
+from study.records.records import Setting
 from study.spec.spaces import paper_params, search_space, space_hash, to_config
 from trainables.config import TrialConfig, paper_config
 from trainables.fused.precision import PRECISIONS
@@ -28,13 +28,13 @@ _FIRST_CONFIRM_SEED = 101  # fresh: the search draws its seeds far above
 
 @dataclass(frozen=True, kw_only=True)
 class StudySpec:
-    """One study: a cell and its budget. Its identity (all but the two extendable counts) gives its name.
+    """One study: a setting and its budget. Its identity (all but the two extendable counts) gives its name.
 
     Raises:
         ValueError: on construction, if a value breaks its rule.
     """
 
-    cell: Cell
+    setting: Setting
     num_samples: int
     """Trials of the search: the paper's recipe, random draws, then TPE. May grow later, but not from 0: without a
     search, only the paper's recipe is trained, on the seeds of the confirm block."""
@@ -51,9 +51,9 @@ class StudySpec:
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
-            ("corpus", self.cell.corpus, CORPORA),
-            ("size", self.cell.size, SIZES),
-            ("variant", self.cell.variant, VARIANTS),
+            ("corpus", self.setting.corpus, CORPORA),
+            ("size", self.setting.size, SIZES),
+            ("variant", self.setting.variant, VARIANTS),
             ("precision", self.precision, PRECISIONS),
         ):
             if value not in allowed:
@@ -70,12 +70,12 @@ class StudySpec:
             raise ValueError(f"num_sessions must be 1 or 2, got {self.num_sessions!r}")
         if self.max_epochs % self.num_sessions:
             raise ValueError(f"max_epochs must be even for two sessions of equal length, got {self.max_epochs}")
-        paper_params(self.cell)  # raises if the recipe is not a point of the space
+        paper_params(self.setting)  # raises if the recipe is not a point of the space
 
     @property
     def paper(self) -> TrialConfig:
         """The paper's recipe at the length of this study."""
-        recipe = paper_config(self.cell.variant, self.cell.size, self.cell.corpus, max_epochs=self.max_epochs)
+        recipe = paper_config(self.setting.variant, self.setting.size, self.setting.corpus, max_epochs=self.max_epochs)
         return self._in_sessions(recipe)
 
     @property
@@ -99,11 +99,11 @@ class StudySpec:
 
     @property
     def name(self) -> str:
-        """The study's name: the cell and a hash of what makes it this study."""
+        """The study's name: the setting and a hash of what makes it this study."""
         kind, identity = ("recipe-", self._recipe_identity) if self.is_recipe_only else ("", self._search_identity)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
         suffix = "" if self.precision == "fp32" else f"-{self.precision}"
-        return f"{self.cell.variant}-{self.cell.size}-{self.cell.corpus}-{kind}{digest}{suffix}"
+        return f"{self.setting.variant}-{self.setting.size}-{self.setting.corpus}-{kind}{digest}{suffix}"
 
     @property
     def _recipe_identity(self) -> dict[str, object]:
@@ -116,9 +116,9 @@ class StudySpec:
     @property
     def _search_identity(self) -> dict[str, object]:
         return {
-            "cell": self.cell._asdict(),
+            "cell": self.setting._asdict(),
             "recipe": self.paper.to_dict(),
-            "space": space_hash(self.cell),
+            "space": space_hash(self.setting),
             "max_epochs": self.max_epochs,
             "search_seed": self.search_seed,
             "asha": [self.grace_period, REDUCTION_FACTOR],
@@ -152,7 +152,7 @@ class StudySpec:
 
     def config(self, params: dict[str, object], *, seed: int) -> TrialConfig:
         """A point of the search space as a trial of this study."""
-        return self._in_sessions(to_config(self.cell, dict(params), seed=seed, max_epochs=self.max_epochs))
+        return self._in_sessions(to_config(self.setting, dict(params), seed=seed, max_epochs=self.max_epochs))
 
     def _in_sessions(self, config: TrialConfig) -> TrialConfig:
         second = None if self.num_sessions == 1 else self.max_epochs // 2 + 1
@@ -160,7 +160,7 @@ class StudySpec:
 
     def params(self, config: TrialConfig) -> dict[str, object]:
         """The searched part of a configuration; the inverse of ``config``."""
-        return {name: getattr(config, name) for name in search_space(self.cell)}
+        return {name: getattr(config, name) for name in search_space(self.setting)}
 
     @property
     def num_trials(self) -> dict[str, int]:

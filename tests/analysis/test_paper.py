@@ -28,12 +28,12 @@ def numbers_in_the_text() -> set[tuple[str | None, ...]]:
     for table, corpora in TABLE_1_AND_2_CORPORA.items():
         size = None
         for line in lines_of(table):
-            heading, label, *cells = line.split("\t")
+            heading, label, *settings = line.split("\t")
             if units := re.search(r"\((\d+) units\)", heading):
                 size = next(s.name for s in SIZES.values() if s.hidden_size == int(units[1]))
             elif table == "Table 1" and size is None:
                 size = "small"  # the heading of the small rows stands beside their second line
-            for i, printed in enumerate(cells):
+            for i, printed in enumerate(settings):
                 found.add((table, corpora[i // 2], size, variants[label], QUANTITIES[i % 2], printed))
     for line in lines_of("Table 3"):
         system, num_params, valid, test = line.split("\t")
@@ -82,7 +82,7 @@ def test_table_3_repeats_table_1_for_the_papers_own_system() -> None:
         assert perplexity("ptb", number.size, number.variant, number.quantity).value == number.value  # type: ignore[union-attr]
 
 
-def test_a_cell_that_the_paper_does_not_report() -> None:
+def test_a_setting_that_the_paper_does_not_report() -> None:
     assert perplexity("wikitext2", "large", "real", "test_ppl") is None
     assert perplexity("toy", "tiny", "real", "test_ppl") is None
 
@@ -98,8 +98,8 @@ def predictions_of(phrase: str, following: str) -> Counter[tuple[str, str]]:
     first = phrase.split()[0]
     start = next(i for i, line in enumerate(lines) if line.startswith(first))
     stop = next(i for i in range(start, len(lines)) if f"+ {following}" in lines[i])  # the phrase ends there
-    cells = "\t".join(line.split("\t", 1)[1] for line in lines[start : stop + 1])
-    return Counter(re.findall(r"([a-zN<][^\s\d]*?) ?(\d\.\d+)", cells))
+    settings = "\t".join(line.split("\t", 1)[1] for line in lines[start : stop + 1])
+    return Counter(re.findall(r"([a-zN<][^\s\d]*?) ?(\d\.\d+)", settings))
 
 
 def test_table_4_is_that_of_the_text() -> None:

@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from analysis.parameters import CHOICE, LINEAR, LOG, SCALES, WHOLE, on_scale, searched
-from study.records.records import Cell
+from study.records.records import Setting
 from study.spec.spaces import search_space
 from tests.support.memory import results, trial
 from trainables.recipes import CORPORA, SIZES, VARIANTS
@@ -28,15 +28,15 @@ def scale_of(distribution: object) -> str:
 def test_the_scales_are_those_of_the_spaces() -> None:
     found = {
         (name, scale_of(distribution))
-        for cell in product(CORPORA, SIZES, VARIANTS)
-        for name, distribution in search_space(Cell(*cell)).items()
+        for setting in product(CORPORA, SIZES, VARIANTS)
+        for name, distribution in search_space(Setting(*setting)).items()
     }
     assert found == set(SCALES.items())
 
 
 def test_what_differs_was_searched() -> None:
-    cell = Cell("toy", "tiny", "real")
-    rows = [trial(cell, "random-0001", 90.0, lr=0.5, tau=3.0), trial(cell, "random-0002", 90.0, lr=0.7, tau=None)]
+    setting = Setting("toy", "tiny", "real")
+    rows = [trial(setting, "random-0001", 90.0, lr=0.5, tau=3.0), trial(setting, "random-0002", 90.0, lr=0.7, tau=None)]
     assert searched(results(rows).trials) == ["lr"]
     assert searched(results().trials) == []
 

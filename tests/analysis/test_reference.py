@@ -9,7 +9,7 @@ import torch
 
 from analysis import report
 from analysis.records.load import Results, load_results, load_token_scores
-from study.records.records import SCHEMAS, Cell
+from study.records.records import SCHEMAS, Setting
 from study.search.ledger import Ledger
 from study.search.setting_search import SettingSearch
 from study.spec.spec import StudySpec
@@ -75,7 +75,7 @@ def test_keeping_what_is_kept_changes_nothing(folder: Path, tmp_path: Path) -> N
 
 def test_what_has_not_ended_is_left_out_and_what_is_kept_is_gone_on_with(tmp_path: Path) -> None:
     """A study of the recipe on two seeds, one trial done: kept, copied back, it has one trial left to do."""
-    spec = StudySpec(cell=Cell("toy", "tiny", "re"), num_samples=0, max_epochs=1, num_seeds=2)
+    spec = StudySpec(setting=Setting("toy", "tiny", "re"), num_samples=0, max_epochs=1, num_seeds=2)
     ledger = Ledger(spec, str(tmp_path / "results"))
     search = SettingSearch(ledger, tmp_path / "journal")
     done, begun = search.next_trial(), search.next_trial()

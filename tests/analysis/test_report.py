@@ -15,7 +15,7 @@ from analysis.health import Check
 from analysis.page.write import NAMES
 from analysis.report import PROBLEM_STATUS, build_parser, main
 from analysis.tables import TABLES
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import write_run, write_trial
 
 TABLE_SUFFIXES = (".md", ".csv", ".trials.csv")
@@ -24,10 +24,10 @@ TABLE_SUFFIXES = (".md", ".csv", ".trials.csv")
 @pytest.fixture
 def storage(tmp_path: Path) -> Path:
     """A study of a few trials."""
-    path, cell = tmp_path / "results", Cell("ptb", "small", "real")
-    write_run(str(path), cell, "s")
+    path, setting = tmp_path / "results", Setting("ptb", "small", "real")
+    write_run(str(path), setting, "s")
     for trial_id, origin in (("default-0000", None), ("confirm-paper-s101", "paper"), ("confirm-paper-s102", "paper")):
-        write_trial(str(path), cell, "s", trial_id, [100.0, 90.0], origin=origin, test_ppl=origin and 85.0)
+        write_trial(str(path), setting, "s", trial_id, [100.0, 90.0], origin=origin, test_ppl=origin and 85.0)
     return path
 
 
@@ -66,7 +66,7 @@ def test_an_empty_folder_says_what_to_run(tmp_path: Path, capsys: pytest.Capture
 
 def test_several_storages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, variant in (("one", "re"), ("two", "real")):
-        write_run(str(tmp_path / name), Cell("toy", "tiny", variant), name)
+        write_run(str(tmp_path / name), Setting("toy", "tiny", variant), name)
     one, two = (str(tmp_path / name) for name in ("one", "two"))
     for storages in (["--results", one, two], ["--results", one, "--results", two]):
         main([*storages, "--out", str(tmp_path / "out"), "--only", "table1"])
@@ -118,7 +118,7 @@ def test_a_problem_fails_where_that_was_asked_for(
 def test_the_default_is_the_environments_storage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_run(str(tmp_path / "here"), Cell("toy", "tiny", "re"), "s")
+    write_run(str(tmp_path / "here"), Setting("toy", "tiny", "re"), "s")
     monkeypatch.setenv("STUDY_STORAGE", str(tmp_path / "here"))
     assert main(["--out", str(tmp_path / "out"), "--only", "table1"]) == 0
     assert "Toy, tiny" in capsys.readouterr().out
@@ -153,8 +153,8 @@ def test_a_name_is_a_table_or_a_figure_but_not_both() -> None:
 
 
 def test_a_broken_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cell = Cell("toy", "tiny", "re")
-    write_trial(str(tmp_path), cell, "s", "default-0000", [50.0])
+    setting = Setting("toy", "tiny", "re")
+    write_trial(str(tmp_path), setting, "s", "default-0000", [50.0])
     (broken,) = tmp_path.glob("epochs/**/*.parquet")
     broken.write_bytes(b"PAR1 but no more")
     assert main(["--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 1

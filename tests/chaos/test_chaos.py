@@ -23,7 +23,7 @@ from tests.chaos.campaign import draw_fault
 from tests.chaos.faults import FAULTS
 from tests.chaos.invariants import Watch, differences, left_open, read_test_early, unreadable
 from tests.chaos.study import name
-from tests.support.studies import open_cell, run_all
+from tests.support.studies import open_setting, run_all
 
 BUDGET = {"num_samples": 4, "max_epochs": 3, "num_seeds": 1}
 Rows = list[dict[str, Any]]
@@ -33,10 +33,10 @@ Rows = list[dict[str, Any]]
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storage of a study that has ended, with a run and a checkpoint; nobody writes to it."""
     storage = tmp_path_factory.mktemp("ended") / "storage"
-    cell = open_cell(storage, **BUDGET)
-    run_all(cell)
-    cell.ledger.records.write("runs", "run", 1, [{"study": cell.spec.name, "run": 1, "outcome": "finished"}])
-    best = storage / "checkpoints" / cell.spec.name / "confirm-paper-s101" / "best.pt"
+    setting = open_setting(storage, **BUDGET)
+    run_all(setting)
+    setting.ledger.records.write("runs", "run", 1, [{"study": setting.spec.name, "run": 1, "outcome": "finished"}])
+    best = storage / "checkpoints" / setting.spec.name / "confirm-paper-s101" / "best.pt"
     best.parent.mkdir(parents=True)
     torch.save({"epoch": 3, "model": {"weight": torch.zeros(4)}}, best)
     return storage

@@ -11,7 +11,7 @@ import pytest
 from study.records.records import read_table
 from tests.support.processes import Machine, machine
 
-CELLS = ("--size", "tiny", "--corpus", "toy", "--max-epochs", "2", "--seeds", "2", "--gpus-per-trial", "0")
+SETTINGS = ("--size", "tiny", "--corpus", "toy", "--max-epochs", "2", "--seeds", "2", "--gpus-per-trial", "0")
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def table1(here: Machine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 
 def command(storage: Path, target: str, *more: str) -> tuple[str, ...]:
-    return ("study.reproduce", target, *CELLS, *more, "--storage", str(storage))
+    return ("study.reproduce", target, *SETTINGS, *more, "--storage", str(storage))
 
 
 def rows(storage: Path, table: str) -> pd.DataFrame:

@@ -191,7 +191,7 @@ def test_every_folder_has_a_floor(repo_root: Path) -> None:
 def test_the_way_up_is_found() -> None:
     sources = {
         "study.records.records": "import pyarrow",
-        "study.spec.spec": "from study.records.records import Cell",
+        "study.spec.spec": "from study.records.records import Setting",
         "study.run": "from study.spec.spec import StudySpec",
         "study.status": "",
     }

@@ -19,7 +19,7 @@ ENTRIES = [
     for kind, registry in REGISTRIES.items()
     for key, entry in registry.items()
 ]
-CELLS = [pytest.param(*cell, id="-".join(cell)) for cell in product(VARIANTS, SIZES, CORPORA)]
+SETTINGS = [pytest.param(*setting, id="-".join(setting)) for setting in product(VARIANTS, SIZES, CORPORA)]
 PUBLISHED_FILES = [
     pytest.param(recipe, split, id=f"{name}-{split}") for name, recipe in CORPORA.items() for split in recipe.files
 ]
@@ -114,8 +114,8 @@ def test_parts_are_halves_of_their_whole() -> None:
         assert part.vocab_size == whole.vocab_size
 
 
-@pytest.mark.parametrize(("variant", "size", "corpus"), CELLS)
-def test_every_cell_has_a_recipe(variant: str, size: str, corpus: str) -> None:
+@pytest.mark.parametrize(("variant", "size", "corpus"), SETTINGS)
+def test_every_setting_has_a_recipe(variant: str, size: str, corpus: str) -> None:
     config = paper_config(variant, size, corpus, seed=7)
     assert (config.variant, config.size, config.corpus, config.seed) == (variant, size, corpus, 7)
     assert config.max_epochs == SIZES[size].max_epochs
@@ -124,15 +124,15 @@ def test_every_cell_has_a_recipe(variant: str, size: str, corpus: str) -> None:
     assert TrialConfig.from_dict(config.to_dict()) == config
 
 
-@pytest.mark.parametrize(("variant", "size", "corpus"), CELLS)
+@pytest.mark.parametrize(("variant", "size", "corpus"), SETTINGS)
 def test_the_recipe_lies_in_its_search_space(variant: str, size: str, corpus: str) -> None:
     """The study's first trial is a point of the space that it searches, and both readings of the dropout are too."""
-    from study.records.records import Cell
+    from study.records.records import Setting
     from study.spec.spaces import paper_params, search_space
 
-    cell = Cell(corpus=corpus, size=size, variant=variant)
-    space = search_space(cell)
-    assert set(paper_params(cell)) == set(space)
+    setting = Setting(corpus=corpus, size=size, variant=variant)
+    space = search_space(setting)
+    assert set(paper_params(setting)) == set(space)
     keep = CORPORA[corpus].keep_prob[size]
     assert all(space["drop_prob"]._contains(p) for p in (keep, 1 - keep))
     assert ("gamma" in space) == VARIANTS[variant].augmented_loss

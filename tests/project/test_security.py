@@ -20,7 +20,7 @@ from study.driver.run_log import RunLog
 from study.records.provenance import provenance
 from study.records.records import Records, read_table
 from tests.support.object_store import Store, serve
-from tests.support.studies import CELL, open_cell, run_all
+from tests.support.studies import SETTING, open_setting, run_all
 from trainables.storage.checkpoint import CheckpointError, CheckpointFolder
 from trainables.storage.storage import StorageError, delete, open_storage, read_bytes, write_bytes
 
@@ -36,11 +36,11 @@ def sources(repo_root: Path) -> Iterator[tuple[Path, ast.AST]]:
 def test_no_variable_of_the_environment_gets_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN", "SOME_PASSWORD"):
         monkeypatch.setenv(name, SECRET)
-    cell = open_cell(tmp_path)
-    lease = Lease(cell.spec.name, str(tmp_path))
+    setting = open_setting(tmp_path)
+    lease = Lease(setting.spec.name, str(tmp_path))
     lease.acquire()
-    runs = RunLog([cell], provenance() | {"argv": "study.run"}, __import__("datetime").datetime.now())
-    run_all(cell)
+    runs = RunLog([setting], provenance() | {"argv": "study.run"}, __import__("datetime").datetime.now())
+    run_all(setting)
     runs.write("finished", ended=True)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 10
@@ -129,7 +129,7 @@ def test_the_readme_s_policy_lets_a_study_work_in_its_prefix_and_nowhere_else(
         assert read_bytes(fs, f"{root}/small") == b"x"
         assert read_bytes(fs, f"{root}/nothing") is None
         delete(fs, f"{root}/small")
-        records = Records(storage, CELL, "s")
+        records = Records(storage, SETTING, "s")
         records.write("runs", "run", 1, [{"study": "s", "run": 1}])
         assert read_table(storage, "runs").num_rows == 1
         lease = Lease("s", storage, settle_s=0.1)

@@ -13,7 +13,7 @@ from study.cli import launch, plan
 from study.cli.options import RESOURCES
 from study.cli.paper_targets import TARGETS
 from study.figure1 import grid as subspace_grid
-from study.records.records import Cell
+from study.records.records import Setting
 from study.reproduce import build_parser, main
 from trainables.pack.probe import Probe
 from trainables.recipes import CORPORA, SIZES, VARIANTS
@@ -30,7 +30,7 @@ FROZEN = {
     "footnote4": COMMON | NARROW,
 }
 SMALL, LARGE, EVERY = "small", "large", tuple(VARIANTS)
-CELLS = {
+SETTINGS = {
     "table1": [(c, s, v) for s in (SMALL, "medium", LARGE) for c in ("ptb", "wikitext2") for v in EVERY],
     "table2": [(c, SMALL, v) for c in ("wikitext2-a", "wikitext2-b") for v in EVERY],
     "table3": [("ptb", LARGE, "real")],
@@ -53,7 +53,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple]]:
     done: list[tuple] = []
 
     def run_studies(specs, corpus, options, console):
-        done.append(("studies", tuple(spec.cell for spec in specs), corpus, specs, options))
+        done.append(("studies", tuple(spec.setting for spec in specs), corpus, specs, options))
         return "finished"
 
     def run_grid(grid, options, console):
@@ -145,12 +145,12 @@ def test_a_targets_names_are_those_of_the_registries(target):
     assert one.name == target
 
 
-@pytest.mark.parametrize("target", CELLS)
-def test_a_dry_run_plans_the_cells_of_the_target_with_equal_budgets(target, calls, capsys, tmp_path):
+@pytest.mark.parametrize("target", SETTINGS)
+def test_a_dry_run_plans_the_settings_of_the_target_with_equal_budgets(target, calls, capsys, tmp_path):
     assert main([target, "--storage", str(tmp_path), "--dry-run"]) == 0
     out = capsys.readouterr().out
-    cells = CELLS[target]
-    for corpus, size, variant in cells:
+    settings = SETTINGS[target]
+    for corpus, size, variant in settings:
         title = f"{VARIANTS[variant].label}, {size} ({SIZES[size].hidden_size} units), {CORPORA[corpus].title}:"
         assert sum(line.startswith(title) for line in out.splitlines()) == 1, title
     rows: dict[str, set[str]] = {}
@@ -160,13 +160,13 @@ def test_a_dry_run_plans_the_cells_of_the_target_with_equal_budgets(target, call
             where = line.partition(", ")[2].partition(":")[0]
             budget = next(row for row in lines if row.startswith("all "))
             rows.setdefault(where, set()).add(budget.rsplit(maxsplit=1)[0])
-    assert sum(line.startswith("all ") for line in out.splitlines()) == len(cells)
+    assert sum(line.startswith("all ") for line in out.splitlines()) == len(settings)
     assert all(len(budgets) == 1 for budgets in rows.values()), rows
     assert f"python -m analysis.report --results {tmp_path} --only {RENDERED.get(target, target)}" in out
     assert not calls
     assert not list(tmp_path.iterdir())
     if len(rows) > 1:
-        assert f"{len(cells)} studies, {len(rows)} sizes and corpora one after another: about " in out
+        assert f"{len(settings)} studies, {len(rows)} sizes and corpora one after another: about " in out
 
 
 def test_a_dry_run_of_figure_1(calls, capsys, tmp_path):
@@ -189,12 +189,12 @@ def test_the_total_is_that_of_its_parts(capsys, tmp_path):
     assert "8 studies, 2 sizes and corpora one after another: about 9.0 h" in out
 
 
-@pytest.mark.parametrize("target", CELLS)
-def test_all_cells_run_one_after_another_and_the_report_is_called_at_the_end(target, calls, tmp_path):
+@pytest.mark.parametrize("target", SETTINGS)
+def test_all_settings_run_one_after_another_and_the_report_is_called_at_the_end(target, calls, tmp_path):
     assert main([target, "--storage", str(tmp_path)]) == 0
     studies = [call for call in calls if call[0] == "studies"]
-    assert [tuple(cell) for call in studies for cell in call[1]] == CELLS[target]
-    assert all(len({cell[:2] for cell in call[1]}) == 1 for call in studies)  # of one corpus and size
+    assert [tuple(setting) for call in studies for setting in call[1]] == SETTINGS[target]
+    assert all(len({setting[:2] for setting in call[1]}) == 1 for call in studies)  # of one corpus and size
     assert all(call[2] == call[1][0].corpus for call in studies)
     command = [
         sys.executable,
@@ -208,7 +208,7 @@ def test_all_cells_run_one_after_another_and_the_report_is_called_at_the_end(tar
     assert calls[-1] == ("report", command)
     assert sum(call[0] == "report" for call in calls) == 1
     for _, _, _, specs, _ in studies:
-        one = SIZES[specs[0].cell.size]
+        one = SIZES[specs[0].setting.size]
         searched = target in ("table1", "table2", "table3")
         sessions = 2 if target == "footnote4" else 1
         assert {(s.num_samples, s.num_seeds, s.num_sessions, s.max_epochs, s.search_seed) for s in specs} == {
@@ -221,14 +221,14 @@ def test_the_budget_is_that_of_the_command_line(calls, tmp_path):
     resources = ["--max-concurrent", "1", "--cpus-per-trial", "2", "--time-budget", "1h"]
     assert main(["table1", *flags, *resources, "--storage", str(tmp_path)]) == 0
     specs, options = calls[0][3:]
-    assert {(s.cell, s.num_samples, s.max_epochs, s.num_seeds) for s in specs} == {
-        (Cell("toy", "tiny", v), 3, 4, 2) for v in VARIANTS
+    assert {(s.setting, s.num_samples, s.max_epochs, s.num_seeds) for s in specs} == {
+        (Setting("toy", "tiny", v), 3, 4, 2) for v in VARIANTS
     }
     assert (options.storage, options.max_concurrent, options.cpus_per_trial) == (str(tmp_path), 1, 2.0)
     assert 3590 < options.time_budget_s <= 3600
 
 
-def test_the_same_cells_are_the_same_studies_whatever_asks_for_them(calls, tmp_path):
+def test_the_same_settings_are_the_same_studies_whatever_asks_for_them(calls, tmp_path):
     """Table 4's studies go on from Figure 2's; Table 1's, which search, and footnote 4's are their own."""
     names = {}
     for target in ("table1", "table4", "figure2", "footnote4"):
@@ -268,7 +268,7 @@ def outcomes(monkeypatch: pytest.MonkeyPatch, calls: list[tuple], *results: obje
     left = list(results)
 
     def run_studies(specs, corpus, options, console):
-        calls.append(("studies", specs[0].cell, options.time_budget_s))
+        calls.append(("studies", specs[0].setting, options.time_budget_s))
         result = left.pop(0)
         if isinstance(result, BaseException):
             raise result

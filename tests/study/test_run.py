@@ -2,7 +2,7 @@ import pytest
 
 from study.cli import plan
 from study.cli.plan import Estimate
-from study.records.records import Cell
+from study.records.records import Setting
 from study.run import build_parser, main
 from study.spec.spec import StudySpec
 from trainables.pack.probe import Probe
@@ -13,7 +13,7 @@ FROZEN = {
     "--gpus-per-trial", "--cpus-per-trial", "--max-concurrent", "--time-budget", "--address", "--dry-run", "--pack",
     "--precision",
 }  # fmt: skip
-CELL = ["--variant", "real", "--size", "small"]
+SETTING = ["--variant", "real", "--size", "small"]
 
 
 @pytest.fixture
@@ -39,27 +39,27 @@ def test_the_command_line_is_frozen():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([*CELL, "--verbose"], "unrecognized arguments: --verbose"),
-        ([*CELL, "--num-sample", "3"], "unrecognized arguments"),
+        ([*SETTING, "--verbose"], "unrecognized arguments: --verbose"),
+        ([*SETTING, "--num-sample", "3"], "unrecognized arguments"),
         (["--size", "small"], "the following arguments are required: --variant"),
         (["--variant", "real"], "the following arguments are required: --size"),
         (["--variant", "elmo", "--size", "small"], "choose from"),
         (["--variant", "real", "--size", "huge"], "choose from"),
-        ([*CELL, "--corpus", "c4"], "choose from"),
-        ([*CELL, "--num-samples", "-1"], "must be a whole number of at least 0, got '-1'"),
-        ([*CELL, "--num-samples", "2.5"], "must be a whole number of at least 0, got '2.5'"),
-        ([*CELL, "--max-epochs", "-1"], "must be a whole number of at least 1, got '-1'"),
-        ([*CELL, "--seeds", "-1"], "must be a whole number of at least 0, got '-1'"),
-        ([*CELL, "--search-seed", "x"], "must be a whole number of at least 0, got 'x'"),
-        ([*CELL, "--gpus-per-trial", "-0.5"], "must be a number of at least 0, got '-0.5'"),
-        ([*CELL, "--gpus-per-trial", "nan"], "must be a number of at least 0, got 'nan'"),
-        ([*CELL, "--cpus-per-trial", "0"], "must be a number of at least 0.01, got '0'"),
-        ([*CELL, "--max-concurrent", "0"], "must be a whole number of at least 1, got '0'"),
-        ([*CELL, "--pack", "0"], "must be a whole number of at least 1, got '0'"),
-        ([*CELL, "--pack", "many"], "must be a whole number of at least 1, got 'many'"),
-        ([*CELL, "--precision", "fp16"], "choose from"),
-        ([*CELL, "--time-budget", "2"], "a number and a unit (s, m, h or d), such as 90s or 2h, got '2'"),
-        ([*CELL, "--time-budget", "0h"], "got '0h'"),
+        ([*SETTING, "--corpus", "c4"], "choose from"),
+        ([*SETTING, "--num-samples", "-1"], "must be a whole number of at least 0, got '-1'"),
+        ([*SETTING, "--num-samples", "2.5"], "must be a whole number of at least 0, got '2.5'"),
+        ([*SETTING, "--max-epochs", "-1"], "must be a whole number of at least 1, got '-1'"),
+        ([*SETTING, "--seeds", "-1"], "must be a whole number of at least 0, got '-1'"),
+        ([*SETTING, "--search-seed", "x"], "must be a whole number of at least 0, got 'x'"),
+        ([*SETTING, "--gpus-per-trial", "-0.5"], "must be a number of at least 0, got '-0.5'"),
+        ([*SETTING, "--gpus-per-trial", "nan"], "must be a number of at least 0, got 'nan'"),
+        ([*SETTING, "--cpus-per-trial", "0"], "must be a number of at least 0.01, got '0'"),
+        ([*SETTING, "--max-concurrent", "0"], "must be a whole number of at least 1, got '0'"),
+        ([*SETTING, "--pack", "0"], "must be a whole number of at least 1, got '0'"),
+        ([*SETTING, "--pack", "many"], "must be a whole number of at least 1, got 'many'"),
+        ([*SETTING, "--precision", "fp16"], "choose from"),
+        ([*SETTING, "--time-budget", "2"], "a number and a unit (s, m, h or d), such as 90s or 2h, got '2'"),
+        ([*SETTING, "--time-budget", "0h"], "got '0h'"),
     ],
 )
 def test_a_bad_flag_is_refused_with_its_rule(flags, message, capsys):
@@ -71,13 +71,15 @@ def test_a_bad_flag_is_refused_with_its_rule(flags, message, capsys):
 
 @pytest.mark.parametrize(("text", "value"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5d", 129600)])
 def test_lengths_of_time(text, value):
-    assert build_parser().parse_args([*CELL, "--time-budget", text]).time_budget == value
+    assert build_parser().parse_args([*SETTING, "--time-budget", text]).time_budget == value
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("corpus", CORPORA)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_cell_has_a_plan_with_its_exact_parameter_count(variant, size, corpus, instant_probe, capsys, tmp_path):
+def test_every_setting_has_a_plan_with_its_exact_parameter_count(
+    variant, size, corpus, instant_probe, capsys, tmp_path
+):
     flags = ["--variant", variant, "--size", size, "--corpus", corpus, "--storage", str(tmp_path), "--dry-run"]
     assert main(flags) == 0
     (config,) = instant_probe
@@ -98,7 +100,7 @@ def test_all_plans_the_four_with_equal_budgets(instant_probe, capsys, tmp_path):
 
 def test_the_plan_by_hand(instant_probe, capsys, tmp_path):
     flags = ["--num-samples", "3", "--max-epochs", "6", "--seeds", "1", "--max-concurrent", "4", "--dry-run"]
-    assert main([*CELL, *flags, "--storage", str(tmp_path)]) == 0
+    assert main([*SETTING, *flags, "--storage", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     # PTB: 1,327 training windows of half a second and 73,760 tokens of validation at .1 ms: 670.9 s an epoch;
     # 73,760 + 82,430 tokens in one stream at 10 ms: 1,561.9 s
@@ -127,9 +129,9 @@ def test_the_probe_measures_in_the_precision_of_the_study(monkeypatch):
 
     monkeypatch.setattr(plan, "probe_step_seconds", probe)
     monkeypatch.setattr(plan, "in_own_process", in_own_process)
-    cell = Cell("ptb", "small", "real")
+    setting = Setting("ptb", "small", "real")
     for precision, device in (("bf16", "cuda"), ("tf32", "cuda"), ("tf32", "cpu"), ("bf16", "cpu")):
-        spec = StudySpec(cell=cell, num_samples=1, max_epochs=1, precision=precision)
+        spec = StudySpec(setting=setting, num_samples=1, max_epochs=1, precision=precision)
         plan.estimate(spec, device=device, num_threads=1)
     assert given == [("cuda", "bf16"), ("cuda", "tf32"), ("cpu", None), ("cpu", "bf16")]
     assert elsewhere == ["cuda", "cuda"]
@@ -155,7 +157,7 @@ def test_the_plan_says_which_precision_pays(precision, instructions, bf16_s, exp
 
     monkeypatch.setattr(plan, "probe_step_seconds", probe)
     flags = ["--storage", str(tmp_path), "--precision", precision, "--gpus-per-trial", "0", "--dry-run"]
-    assert main([*CELL, *flags]) == 0
+    assert main([*SETTING, *flags]) == 0
     out = capsys.readouterr().out
     assert expected in out if expected else "bf16" not in out
 
@@ -167,12 +169,12 @@ def test_a_medium_study_on_a_cpu_says_so(instant_probe, capsys, tmp_path):
 
 @pytest.mark.parametrize("gpus", ["0.3", "1.5"])
 def test_a_share_of_a_gpu_must_divide_it(gpus, capsys, tmp_path):
-    assert main([*CELL, "--gpus-per-trial", gpus, "--storage", str(tmp_path), "--dry-run"]) == 2
+    assert main([*SETTING, "--gpus-per-trial", gpus, "--storage", str(tmp_path), "--dry-run"]) == 2
     assert f"must be a whole number or divide 1 (such as 0.5 or 0.25), got {gpus}" in capsys.readouterr().out
 
 
 def test_a_storage_that_is_none_is_refused_before_any_work(instant_probe, capsys):
-    assert main([*CELL, "--storage", "gs://bucket/x"]) == 2
+    assert main([*SETTING, "--storage", "gs://bucket/x"]) == 2
     assert "must be a folder or an s3:// URI, got 'gs://bucket/x'" in capsys.readouterr().out
     assert not instant_probe
 
@@ -192,19 +194,19 @@ def test_trials_that_do_not_fit_on_their_gpu_are_refused(monkeypatch):
 
 
 def test_a_cluster_needs_the_share_of_a_gpu(capsys, tmp_path, monkeypatch):
-    assert main([*CELL, "--address", "auto", "--storage", str(tmp_path), "--dry-run"]) == 2
+    assert main([*SETTING, "--address", "auto", "--storage", str(tmp_path), "--dry-run"]) == 2
     assert "--address needs --gpus-per-trial" in capsys.readouterr().out
 
 
 def test_a_pack_on_a_cpu_is_refused_with_the_reason(capsys, tmp_path, instant_probe, monkeypatch):
     monkeypatch.delenv("STUDY_FORCE_PACK", raising=False)
-    assert main([*CELL, "--pack", "32", "--storage", str(tmp_path), "--dry-run"]) == 2
+    assert main([*SETTING, "--pack", "32", "--storage", str(tmp_path), "--dry-run"]) == 2
     assert "--pack above 1 needs a GPU, got 32: on a CPU" in capsys.readouterr().out
     assert not instant_probe
 
 
 def test_an_automatic_pack_on_a_cpu_is_a_process_for_each_trial(capsys, tmp_path, instant_probe):
-    assert main([*CELL, "--pack", "auto", "--storage", str(tmp_path), "--dry-run"]) == 0
+    assert main([*SETTING, "--pack", "auto", "--storage", str(tmp_path), "--dry-run"]) == 0
     assert "--pack auto: 1, on a CPU" in capsys.readouterr().out
 
 
@@ -219,5 +221,5 @@ def test_a_pack_has_a_slot_for_each_variant(capsys, tmp_path, instant_probe, mon
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_a_precision_that_the_machine_does_not_have_is_refused(precision, capsys, tmp_path, instant_probe, monkeypatch):
     monkeypatch.setattr("trainables.fused.precision.bf16_instructions", lambda: None)
-    assert main([*CELL, "--precision", precision, "--storage", str(tmp_path), "--dry-run"]) == 2
+    assert main([*SETTING, "--precision", precision, "--storage", str(tmp_path), "--dry-run"]) == 2
     assert f"precision '{precision}' needs a CUDA device" in capsys.readouterr().out

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from study.records.records import Cell
+from study.records.records import Setting
 from study.status import build_parser, main, print_statuses, study_statuses
 from tests.support.synthetic import EPOCH_S, START, write_run, write_study, write_trial
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 NAME = "real-small-ptb-0a1b2c3d"
 
 
@@ -27,16 +27,16 @@ def the_status(path: Path, *, now: dt.datetime = START) -> Any:
 
 def test_numbers_by_hand(tmp_path: Path) -> None:
     storage = str(tmp_path)
-    write_run(storage, CELL, NAME, num_samples=5, num_seeds=3, outcome="running", heartbeat_at=START, ended_at=None)
-    write_trial(storage, CELL, NAME, "default-0000", [100.0, 90.0])
-    write_trial(storage, CELL, NAME, "random-0001", [100.0, math.nan], status="failed")
-    write_trial(storage, CELL, NAME, "random-0002", [20.0], status="failed")
-    write_trial(storage, CELL, NAME, "tpe-0003", [110.0], status="pruned")
-    write_trial(storage, CELL, NAME, "tpe-0004", [100.0, 85.0], status="interrupted", device_s=1e6)
-    write_trial(storage, CELL, NAME, "tpe-0004", [86.0], status="interrupted", attempt=2, first_epoch=3)
-    write_trial(storage, CELL, NAME, "confirm-paper-s101", [80.0, 79.0], origin="paper")
+    write_run(storage, SETTING, NAME, num_samples=5, num_seeds=3, outcome="running", heartbeat_at=START, ended_at=None)
+    write_trial(storage, SETTING, NAME, "default-0000", [100.0, 90.0])
+    write_trial(storage, SETTING, NAME, "random-0001", [100.0, math.nan], status="failed")
+    write_trial(storage, SETTING, NAME, "random-0002", [20.0], status="failed")
+    write_trial(storage, SETTING, NAME, "tpe-0003", [110.0], status="pruned")
+    write_trial(storage, SETTING, NAME, "tpe-0004", [100.0, 85.0], status="interrupted", device_s=1e6)
+    write_trial(storage, SETTING, NAME, "tpe-0004", [86.0], status="interrupted", attempt=2, first_epoch=3)
+    write_trial(storage, SETTING, NAME, "confirm-paper-s101", [80.0, 79.0], origin="paper")
     status = the_status(tmp_path, now=START + dt.timedelta(seconds=30))
-    assert (status.corpus, status.size, status.variant, status.study) == (*CELL, NAME)
+    assert (status.corpus, status.size, status.variant, status.study) == (*SETTING, NAME)
     assert status.state == "running"
     assert (status.search_done, status.search_planned) == (4, 5)
     assert (status.confirm_done, status.confirm_planned) == (1, 6)
@@ -64,49 +64,51 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
     ],
 )
 def test_state(tmp_path: Path, outcome: str, age_s: int, state: str) -> None:
-    write_run(str(tmp_path), CELL, NAME, outcome=outcome, heartbeat_at=START)
-    write_trial(str(tmp_path), CELL, NAME, "default-0000", [9.0], status="interrupted")
+    write_run(str(tmp_path), SETTING, NAME, outcome=outcome, heartbeat_at=START)
+    write_trial(str(tmp_path), SETTING, NAME, "default-0000", [9.0], status="interrupted")
     status = the_status(tmp_path, now=START + dt.timedelta(seconds=age_s))
     assert status.state == state
     assert status.trials == {"default": {"running" if state == "running" else "interrupted": 1}}
 
 
 def test_the_latest_run_counts(tmp_path: Path) -> None:
-    write_run(str(tmp_path), CELL, NAME, outcome="finished", num_samples=5)
-    write_run(str(tmp_path), CELL, NAME, run=2, outcome="interrupted", num_samples=9, started_at=START.replace(hour=20))
+    write_run(str(tmp_path), SETTING, NAME, outcome="finished", num_samples=5)
+    write_run(
+        str(tmp_path), SETTING, NAME, run=2, outcome="interrupted", num_samples=9, started_at=START.replace(hour=20)
+    )
     assert (the_status(tmp_path).state, the_status(tmp_path).search_planned) == ("interrupted", 9)
 
 
 def test_a_row_left_over_from_an_earlier_attempt_does_not_count(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, NAME, "default-0000", [80.0], attempt=2)
-    write_trial(str(tmp_path), CELL, NAME, "default-0000", [], status="interrupted", attempt=1)
+    write_trial(str(tmp_path), SETTING, NAME, "default-0000", [80.0], attempt=2)
+    write_trial(str(tmp_path), SETTING, NAME, "default-0000", [], status="interrupted", attempt=1)
     assert the_status(tmp_path).trials == {"default": {"complete": 1}}
 
 
 def test_a_recipe_that_has_won_the_search_is_confirmed_once(tmp_path: Path) -> None:
-    write_run(str(tmp_path), CELL, NAME, num_samples=2, num_seeds=3)
-    write_trial(str(tmp_path), CELL, NAME, "default-0000", [80.0])
+    write_run(str(tmp_path), SETTING, NAME, num_samples=2, num_seeds=3)
+    write_trial(str(tmp_path), SETTING, NAME, "default-0000", [80.0])
     assert the_status(tmp_path).confirm_planned == 6  # the search may still find better
-    write_trial(str(tmp_path), CELL, NAME, "random-0001", [90.0])
+    write_trial(str(tmp_path), SETTING, NAME, "random-0001", [90.0])
     assert the_status(tmp_path).confirm_planned == 3
 
 
 def test_trials_without_a_run(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, NAME, "default-0000", [80.0])
+    write_trial(str(tmp_path), SETTING, NAME, "default-0000", [80.0])
     status = the_status(tmp_path)
     assert (status.state, status.search_planned, status.heartbeat_at) == ("interrupted", None, None)
 
 
 def test_all_failed(tmp_path: Path) -> None:
-    write_run(str(tmp_path), CELL, NAME)
-    write_trial(str(tmp_path), CELL, NAME, "default-0000", [math.nan], status="failed")
+    write_run(str(tmp_path), SETTING, NAME)
+    write_trial(str(tmp_path), SETTING, NAME, "default-0000", [math.nan], status="failed")
     assert (the_status(tmp_path).best_valid_ppl, the_status(tmp_path).best_trial_id) == (None, None)
 
 
 def test_a_line_per_study(tmp_path: Path) -> None:
-    write_study(str(tmp_path), Cell("toy", "tiny", "re"), recipe_seeds=1, tuned_seeds=1, num_tpe=2)
+    write_study(str(tmp_path), Setting("toy", "tiny", "re"), recipe_seeds=1, tuned_seeds=1, num_tpe=2)
     for study in (NAME, "real-small-ptb-ffffffff"):
-        write_run(str(tmp_path), CELL, study)
+        write_run(str(tmp_path), SETTING, study)
     out, now = io.StringIO(), START + dt.timedelta(hours=3)
     print_statuses(study_statuses(str(tmp_path), now=now), Console(file=out, width=100), now=now)
     lines = out.getvalue().splitlines()
@@ -118,7 +120,7 @@ def test_a_line_per_study(tmp_path: Path) -> None:
 
 
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(str(tmp_path), CELL, NAME, heartbeat_at=START)
+    write_run(str(tmp_path), SETTING, NAME, heartbeat_at=START)
     assert main(["--storage", str(tmp_path), "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["study"], found["state"], found["heartbeat_at"]) == (NAME, "finished", START.isoformat())
@@ -153,8 +155,8 @@ def test_the_command_line_is_frozen() -> None:
 
 
 def test_a_recipe_only_study_confirms_the_recipe_alone(tmp_path: Path) -> None:
-    write_run(str(tmp_path), CELL, NAME, num_samples=0, num_seeds=3)
-    write_trial(str(tmp_path), CELL, NAME, "confirm-paper-s101", [80.0, 79.0], origin="paper")
+    write_run(str(tmp_path), SETTING, NAME, num_samples=0, num_seeds=3)
+    write_trial(str(tmp_path), SETTING, NAME, "confirm-paper-s101", [80.0, 79.0], origin="paper")
     status = the_status(tmp_path)
     assert (status.search_done, status.search_planned) == (0, 0)
     assert (status.confirm_done, status.confirm_planned) == (1, 3)

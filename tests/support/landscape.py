@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from analysis import paper
-from study.records.records import Cell, Records
+from study.records.records import Records, Setting
 from tests.support.synthetic import START, write_run, write_trial
 from trainables.config import paper_config
 from trainables.recipes import SIZES, VARIANTS
@@ -23,7 +23,7 @@ REDUCTION_FACTOR = 3
 _EPOCH_S = {"tiny": 1.2, "small": 30.0, "medium": 75.0, "large": 210.0}
 
 
-def draw_params(cell: Cell, rng: random.Random, *, near: dict[str, Any] | None = None) -> dict[str, Any]:
+def draw_params(setting: Setting, rng: random.Random, *, near: dict[str, Any] | None = None) -> dict[str, Any]:
     """A point drawn at random from the ranges that a study searches, or one near another point."""
 
     def uniform(name: str, low: float, high: float, *, log: bool = False) -> float:
@@ -42,20 +42,20 @@ def draw_params(cell: Cell, rng: random.Random, *, near: dict[str, Any] | None =
         "max_grad_norm": uniform("max_grad_norm", 2.0, 15.0, log=True),
         "init_range": uniform("init_range", 0.02, 0.15, log=True),
     }
-    if VARIANTS[cell.variant].augmented_loss:
+    if VARIANTS[setting.variant].augmented_loss:
         params |= {"gamma": uniform("gamma", 0.3, 2.0), "tau": uniform("tau", 2.0, 80.0, log=True)}
         params["alpha"] = params["gamma"] * params["tau"]
         params["target_gradient"] = rng.choice(("flow", "stop"))
     return params
 
 
-def loss_above_best(cell: Cell, params: dict[str, Any]) -> float:
+def loss_above_best(setting: Setting, params: dict[str, Any]) -> float:
     """ln(perplexity) above that of the surface's optimum: dropout and learning rate matter most, the start hardly."""
-    drop = {"tiny": 0.2, "small": 0.3, "medium": 0.5, "large": 0.62}[cell.size]
+    drop = {"tiny": 0.2, "small": 0.3, "medium": 0.5, "large": 0.62}[setting.size]
     above = 1.6 * (params["drop_prob"] - drop) ** 2 + 0.05 * math.log(params["lr"] / 1.3) ** 2
     above += 3.0 * (params["lr_decay"] - 0.9) ** 2 + 0.01 * (not params["input_dropout"])
     above += 0.004 * math.log(params["max_grad_norm"] / 6) ** 2
-    if VARIANTS[cell.variant].augmented_loss:
+    if VARIANTS[setting.variant].augmented_loss:
         above += 0.012 * math.log(params["tau"] / 18) ** 2 + 0.05 * (params["gamma"] - 0.8) ** 2
     return above
 
@@ -90,15 +90,17 @@ class _Asha:
         return None
 
 
-def _search(cell: Cell, rng: random.Random, level: float, epochs: int, num_random: int, num_tpe: int) -> Iterator[Any]:
+def _search(
+    setting: Setting, rng: random.Random, level: float, epochs: int, num_random: int, num_tpe: int
+) -> Iterator[Any]:
     """Yields (trial id, perplexities, columns) of the search, the best point so far guiding the tpe trials."""
     asha, best, guide = _Asha(max(1, epochs // 6), epochs), math.inf, None
-    recipe = paper_config(cell.variant, cell.size, cell.corpus)
+    recipe = paper_config(setting.variant, setting.size, setting.corpus)
     for i in range(1 + num_random + num_tpe):
         block = "default" if i == 0 else "random" if i <= num_random else "tpe"
-        columns: dict[str, Any] = {} if i == 0 else draw_params(cell, rng, near=guide if block == "tpe" else None)
-        params = {k: getattr(recipe, k) for k in draw_params(cell, random.Random(0))} | columns
-        final = level * math.exp(loss_above_best(cell, params) + rng.gauss(0.0, 0.004))
+        columns: dict[str, Any] = {} if i == 0 else draw_params(setting, rng, near=guide if block == "tpe" else None)
+        params = {k: getattr(recipe, k) for k in draw_params(setting, random.Random(0))} | columns
+        final = level * math.exp(loss_above_best(setting, params) + rng.gauss(0.0, 0.004))
         ppls = falling(final, epochs, rng, speed=0.7 + 0.5 * rng.random() + 0.3 * math.log(params["lr"]))
         columns |= {"audit": block == "tpe" and i % 7 == 0, "stopped_by": "max_epochs"}
         if params["lr"] > 2.4 and block == "random":
@@ -116,7 +118,7 @@ def _search(cell: Cell, rng: random.Random, level: float, epochs: int, num_rando
 
 def write_landscape(
     storage: str,
-    cell: Cell,
+    setting: Setting,
     *,
     num_random: int = 20,
     num_tpe: int = 19,
@@ -129,44 +131,53 @@ def write_landscape(
     Returns:
         The study's name.
     """
-    study, rng = f"{cell.variant}-{cell.size}-{cell.corpus}-5eed5eed", random.Random("/".join(cell))
-    epochs = max_epochs or SIZES[cell.size].max_epochs
-    target = paper.perplexity(*cell, "valid_ppl")
-    level = 0.97 * (target.value if target else 80.0 - 2.0 * list(VARIANTS).index(cell.variant))
+    study, rng = f"{setting.variant}-{setting.size}-{setting.corpus}-5eed5eed", random.Random("/".join(setting))
+    epochs = max_epochs or SIZES[setting.size].max_epochs
+    target = paper.perplexity(*setting, "valid_ppl")
+    level = 0.97 * (target.value if target else 80.0 - 2.0 * list(VARIANTS).index(setting.variant))
     write_run(
-        storage, cell, study, num_samples=1 + num_random + num_tpe, max_epochs=epochs, num_seeds=num_seeds,
+        storage, setting, study, num_samples=1 + num_random + num_tpe, max_epochs=epochs, num_seeds=num_seeds,
         grace_period=max(1, epochs // 6), reduction_factor=REDUCTION_FACTOR,
     )  # fmt: skip
-    epoch_s = _EPOCH_S[cell.size] * (1.35 if VARIANTS[cell.variant].augmented_loss else 1.0)
-    epoch_s *= {"wikitext2": 3.5, "toy": 1.0}.get(cell.corpus, 1.0)
-    found = list(_search(cell, rng, level, epochs, num_random, num_tpe))
+    epoch_s = _EPOCH_S[setting.size] * (1.35 if VARIANTS[setting.variant].augmented_loss else 1.0)
+    epoch_s *= {"wikitext2": 3.5, "toy": 1.0}.get(setting.corpus, 1.0)
+    found = list(_search(setting, rng, level, epochs, num_random, num_tpe))
     ended = START
     for i, (trial_id, ppls, columns) in enumerate(found):
         if i >= len(found) - num_running:
             ppls, columns = ppls[: epochs // 2], columns | {"status": "interrupted", "stopped_by": None}
         own = epoch_s * math.exp(rng.gauss(0.0, 0.06))
         ended += timedelta(seconds=own * len(ppls) / 4)
-        _write(storage, cell, study, trial_id, ppls, own, ended, max_epochs=epochs, seed=1000 + i, **columns)
+        _write(storage, setting, study, trial_id, ppls, own, ended, max_epochs=epochs, seed=1000 + i, **columns)
     done = [(min(p), t) for t, p, c in found if c.get("status", "complete") == "complete"]
     winner, best_id = min(done)
     for origin, ppl in (("paper", min(found[0][1])), (best_id, winner)):
         for seed in range(101, 101 + num_seeds):
-            shared = random.Random(f"{cell.corpus}/{cell.size}/{seed}").gauss(0.0, 0.004)  # the same in all variants
+            shared = random.Random(f"{setting.corpus}/{setting.size}/{seed}").gauss(
+                0.0, 0.004
+            )  # the same in all variants
             ppls = falling(ppl * math.exp(0.004 + shared + rng.gauss(0.0, 0.0025)), epochs, rng, speed=1.0)
             valid = min(ppls) * 0.998
             _write(
-                storage, cell, study, f"confirm-{origin}-s{seed}", ppls, epoch_s, ended, max_epochs=epochs,
+                storage, setting, study, f"confirm-{origin}-s{seed}", ppls, epoch_s, ended, max_epochs=epochs,
                 origin=origin, seed=seed, single_stream_valid_ppl=valid, test_ppl=valid * 0.955,
             )  # fmt: skip
     return study
 
 
 def _write(
-    storage: str, cell: Cell, study: str, trial_id: str, ppls: list[float], epoch_s: float, ended: Any, **columns: Any
+    storage: str,
+    setting: Setting,
+    study: str,
+    trial_id: str,
+    ppls: list[float],
+    epoch_s: float,
+    ended: Any,
+    **columns: Any,
 ) -> None:
     times: dict[str, Any] = {"device_s": epoch_s * len(ppls), "ended_at": ended}
     times = {} if columns.get("status") == "interrupted" else times
-    write_trial(storage, cell, study, trial_id, ppls, **times, **columns)
+    write_trial(storage, setting, study, trial_id, ppls, **times, **columns)
     rows = [
         {
             "study": study, "trial_id": trial_id, "attempt": 1, "epoch": e, "block": trial_id.split("-")[0],
@@ -175,7 +186,7 @@ def _write(
         }
         for e, ppl in enumerate(ppls, start=1)
     ]  # fmt: skip
-    Records(storage, cell, study).write("epochs", trial_id, 1, rows)  # the same, with its own time per epoch
+    Records(storage, setting, study).write("epochs", trial_id, 1, rows)  # the same, with its own time per epoch
 
 
 def write_subspace_runs(
@@ -188,7 +199,7 @@ def write_subspace_runs(
     """
     points = [(beta, 10.0) for beta in (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)]
     points += [(1.0, tau) for tau in (0.5, 1.0, 2.0, 5.0, 20.0, 40.0)]
-    cell, study, left = Cell("ptb", "figure1", "al"), f"figure1-{target_gradient}", unfinished
+    setting, study, left = Setting("ptb", "figure1", "al"), f"figure1-{target_gradient}", unfinished
     rng = random.Random(study)
     for beta, tau in points:
         end = 0.06 + 0.9 * math.exp(-4.0 * beta) - 0.9 * math.exp(-4.0) if beta < 1 else 0.055 + 0.13 / tau**1.1
@@ -207,17 +218,17 @@ def write_subspace_runs(
                 }
                 for e in range(1, stop + 1)
             ]  # fmt: skip
-            Records(storage, cell, study).write("subspace", trial_id, 1, rows)
+            Records(storage, setting, study).write("subspace", trial_id, 1, rows)
 
 
 def write_landscapes(storage: str) -> None:
     """Four variants on PTB small and large and on the toy corpus, a study under way, and section 6.2's experiment."""
     for variant in VARIANTS:
-        write_landscape(storage, Cell("ptb", "small", variant))
-        write_landscape(storage, Cell("ptb", "large", variant), num_random=9, num_tpe=10, num_seeds=3, max_epochs=60)
-        write_landscape(storage, Cell("toy", "tiny", variant), num_random=12, num_tpe=12)
+        write_landscape(storage, Setting("ptb", "small", variant))
+        write_landscape(storage, Setting("ptb", "large", variant), num_random=9, num_tpe=10, num_seeds=3, max_epochs=60)
+        write_landscape(storage, Setting("toy", "tiny", variant), num_random=12, num_tpe=12)
     for variant in ("baseline", "real"):
-        write_landscape(storage, Cell("wikitext2", "small", variant), num_seeds=0, num_tpe=6, num_running=3)
+        write_landscape(storage, Setting("wikitext2", "small", variant), num_seeds=0, num_tpe=6, num_running=3)
     write_subspace_runs(storage, unfinished=2)
     write_subspace_runs(storage, num_seeds=3, num_epochs=30, target_gradient="flow")
 

@@ -1,4 +1,4 @@
-"""How long the report takes on a large results folder: made-up records of Table 1's 24 cells, over 100,000 epochs.
+"""How long the report takes on a large results folder: made-up records of Table 1's 24 settings, over 100,000 epochs.
 
 python -m tests.support.many FOLDER writes them to FOLDER/results (unless they are there), makes the report in
 FOLDER/report in a process of its own, and prints how long that took.
@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from analysis import paper
-from analysis.tables.rows import TABLE_1_CELLS
-from study.records.records import Cell
+from analysis.tables.rows import TABLE_1_SETTINGS
+from study.records.records import Setting
 from tests.support.synthetic import curve, write_run, write_trial
 
 NUM_RANDOM, NUM_TPE, NUM_SEEDS, NUM_EPOCHS = 36, 46, 6, 50
 
 
-def trials(cell: Cell, rng: random.Random) -> Iterator[tuple[str, float, dict[str, Any]]]:
+def trials(setting: Setting, rng: random.Random) -> Iterator[tuple[str, float, dict[str, Any]]]:
     """Yields (trial id, final perplexity, other columns) of one study; what is searched is drawn at random."""
-    target = paper.perplexity(*cell, "valid_ppl")
+    target = paper.perplexity(*setting, "valid_ppl")
     level = target.value if target else 80.0
     yield "default-0000", level, {}
     for i in range(1, 1 + NUM_RANDOM + NUM_TPE):
@@ -52,13 +52,13 @@ def trials(cell: Cell, rng: random.Random) -> Iterator[tuple[str, float, dict[st
 def write_many(storage: str) -> int:
     """Writes the records; returns the number of epochs."""
     num_rows = 0
-    for cell in TABLE_1_CELLS:
-        study, rng = f"{cell.variant}-{cell.size}-{cell.corpus}-0a1b2c3d", random.Random("/".join(cell))
-        write_run(storage, cell, study, num_samples=1 + NUM_RANDOM + NUM_TPE, max_epochs=NUM_EPOCHS)
-        for trial_id, final, columns in trials(cell, rng):
+    for setting in TABLE_1_SETTINGS:
+        study, rng = f"{setting.variant}-{setting.size}-{setting.corpus}-0a1b2c3d", random.Random("/".join(setting))
+        write_run(storage, setting, study, num_samples=1 + NUM_RANDOM + NUM_TPE, max_epochs=NUM_EPOCHS)
+        for trial_id, final, columns in trials(setting, rng):
             ppls = curve(final, NUM_EPOCHS, rng)
             ppls = ppls[: NUM_EPOCHS // 4] if columns.get("status") == "pruned" else ppls
-            write_trial(storage, cell, study, trial_id, ppls, max_epochs=NUM_EPOCHS, **columns)
+            write_trial(storage, setting, study, trial_id, ppls, max_epochs=NUM_EPOCHS, **columns)
             num_rows += len(ppls)
     return num_rows
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.records.load import Results, empty_frame
-from study.records.records import HIVE_KEYS, SCHEMAS, Cell
+from study.records.records import HIVE_KEYS, SCHEMAS, Setting
 from tests.support.synthetic import START
 from trainables.config import paper_config
 from trainables.recipes import SIZES
@@ -20,17 +20,17 @@ from trainables.recipes import SIZES
 Row = dict[str, Any]
 
 
-def name_of(cell: Cell) -> str:
-    """The study of a cell."""
-    return f"{cell.variant}-{cell.size}-{cell.corpus}-0a1b2c3d"
+def name_of(setting: Setting) -> str:
+    """The study of a setting."""
+    return f"{setting.variant}-{setting.size}-{setting.corpus}-0a1b2c3d"
 
 
-def trial(cell: Cell, trial_id: str, ppl: float | None = None, **columns: Any) -> Row:
+def trial(setting: Setting, trial_id: str, ppl: float | None = None, **columns: Any) -> Row:
     """A trial that reached this validation perplexity; any column can be given. The block is read off the id."""
-    config = paper_config(cell.variant, cell.size, cell.corpus, max_epochs=columns.get("max_epochs"))
+    config = paper_config(setting.variant, setting.size, setting.corpus, max_epochs=columns.get("max_epochs"))
     start = columns.get("started_at", START)
     row: Row = {
-        **config.to_dict(), "alpha": config.alpha, "study": name_of(cell), "trial_id": trial_id, "attempt": 1,
+        **config.to_dict(), "alpha": config.alpha, "study": name_of(setting), "trial_id": trial_id, "attempt": 1,
         "block": trial_id.split("-")[0], "audit": False, "status": "complete", "stopped_by": "max_epochs",
         "num_epochs": config.max_epochs, "best_epoch": config.max_epochs, "best_valid_ppl": ppl,
         "final_valid_ppl": ppl, "num_params": config.num_params, "device_s": 36.0, "precision": "fp32",
@@ -39,27 +39,27 @@ def trial(cell: Cell, trial_id: str, ppl: float | None = None, **columns: Any) -
     return row | columns
 
 
-def confirm(cell: Cell, test_ppl: Mapping[int, float], *, origin: str = "paper", **columns: Any) -> list[Row]:
+def confirm(setting: Setting, test_ppl: Mapping[int, float], *, origin: str = "paper", **columns: Any) -> list[Row]:
     """Confirm trials with these test perplexities by seed; the validation perplexity is 4 % above."""
     start = columns.pop("started_at", START + timedelta(days=1))
     return [
         trial(
-            cell, f"confirm-{origin}-s{seed}", ppl * 1.04, origin=origin, seed=seed, test_ppl=ppl,
+            setting, f"confirm-{origin}-s{seed}", ppl * 1.04, origin=origin, seed=seed, test_ppl=ppl,
             single_stream_valid_ppl=ppl * 1.039, started_at=start, **columns,
         )
         for seed, ppl in test_ppl.items()
     ]  # fmt: skip
 
 
-def run(cell: Cell, **columns: Any) -> Row:
-    """A run of a cell's study; any column can be given."""
+def run(setting: Setting, **columns: Any) -> Row:
+    """A run of a setting's study; any column can be given."""
     row: Row = {
-        **cell._asdict(), "study": name_of(cell), "run": 1, "started_at": START,
+        **setting._asdict(), "study": name_of(setting), "run": 1, "started_at": START,
         "heartbeat_at": START + timedelta(days=2), "ended_at": START + timedelta(days=2),
         "outcome": "finished", "git_commit": "c0ffee", "git_dirty": False,
         "python": "3.11.7", "torch": "2.13.0", "ray": "2.60.0", "optuna": "5.0.0", "pyarrow": "26.0.1",
-        "corpus_sha256": f"sum of {cell.corpus}", "space_hash": "space", "search_seed": 0, "num_samples": 1,
-        "num_seeds": 6, "max_epochs": SIZES[cell.size].max_epochs,
+        "corpus_sha256": f"sum of {setting.corpus}", "space_hash": "space", "search_seed": 0, "num_samples": 1,
+        "num_seeds": 6, "max_epochs": SIZES[setting.size].max_epochs,
     }  # fmt: skip
     return row | columns
 

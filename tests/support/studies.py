@@ -7,31 +7,31 @@ import math
 from collections import deque
 from pathlib import Path
 
-from study.records.records import Cell
+from study.records.records import Setting
 from study.search.ledger import Ledger, TrialRecord
 from study.search.setting_search import SettingSearch
 from study.spec.spec import StudySpec
 from trainables.storage.storage import StorageError
 
-CELL = Cell("toy", "tiny", "real")
+SETTING = Setting("toy", "tiny", "real")
 
 
 def make_spec(**changes) -> StudySpec:
-    return StudySpec(**({"cell": CELL, "num_samples": 9, "max_epochs": 6, "num_seeds": 2} | changes))
+    return StudySpec(**({"setting": SETTING, "num_samples": 9, "max_epochs": 6, "num_seeds": 2} | changes))
 
 
 _earlier: deque[SettingSearch] = deque(maxlen=8)  # not weakly: their writers outlive them
 
 
-def open_cell(storage: Path, **changes) -> SettingSearch:
+def open_setting(storage: Path, **changes) -> SettingSearch:
     """Opens a study as a driver does, once the drivers before have written what they had to."""
-    for cell in list(_earlier):
+    for setting in list(_earlier):
         with contextlib.suppress(StorageError):  # a test of just that
-            cell.ledger.records.flush()
+            setting.ledger.records.flush()
     spec = make_spec(**changes)
-    cell = SettingSearch(Ledger(spec, str(storage)), storage / "optuna" / f"{spec.name}.journal")
-    _earlier.append(cell)
-    return cell
+    setting = SettingSearch(Ledger(spec, str(storage)), storage / "optuna" / f"{spec.name}.journal")
+    _earlier.append(setting)
+    return setting
 
 
 def perplexity(trial: TrialRecord, epoch: int) -> float:
@@ -53,28 +53,28 @@ def result(trial: TrialRecord, epoch: int, **more) -> dict:
     } | more
 
 
-def run_epoch(cell: SettingSearch, trial: TrialRecord, epoch: int) -> bool:
+def run_epoch(setting: SettingSearch, trial: TrialRecord, epoch: int) -> bool:
     """One epoch through scheduler and callback, as Tune calls them; True if the trial has ended."""
-    last = epoch >= cell.spec.max_epochs
+    last = epoch >= setting.spec.max_epochs
     report = result(trial, epoch, **({"test_ppl": 40.0} if last and trial.block == "confirm" else {}))
-    stop = not last and cell.decide(trial, epoch, report["valid_ppl"])
-    cell.record(trial, report)
+    stop = not last and setting.decide(trial, epoch, report["valid_ppl"])
+    setting.record(trial, report)
     if last or stop:
-        cell.end(trial)
+        setting.end(trial)
     return last or stop
 
 
-def run_all(cell: SettingSearch, *, concurrent: int = 1, stop_after: int | None = None) -> int:
+def run_all(setting: SettingSearch, *, concurrent: int = 1, stop_after: int | None = None) -> int:
     """Runs a study, ``concurrent`` trials an epoch each in turn; stops dead after ``stop_after`` epochs."""
     live: list[TrialRecord] = []
     epochs = 0
     while True:
-        while len(live) < concurrent and (trial := cell.next_trial()):
+        while len(live) < concurrent and (trial := setting.next_trial()):
             live.append(trial)
         if not live:
             return epochs
         for trial in list(live):
-            if run_epoch(cell, trial, trial.num_epochs + 1):
+            if run_epoch(setting, trial, trial.num_epochs + 1):
                 live.remove(trial)
             epochs += 1
             if epochs == stop_after:

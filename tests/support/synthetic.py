@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from analysis import paper
-from study.records.records import Cell, Records
+from study.records.records import Records, Setting
 from trainables.config import paper_config
 from trainables.recipes import SIZES, VARIANTS
 
@@ -21,19 +21,19 @@ START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EPOCH_S = 36.0  # a hundred epochs are one device-hour
 
 
-def write_run(storage: str, cell: Cell, study: str, *, run: int = 1, **columns: Any) -> None:
+def write_run(storage: str, setting: Setting, study: str, *, run: int = 1, **columns: Any) -> None:
     """A row of ``runs``; any column can be given."""
     row = {
         "study": study, "run": run, "started_at": START, "heartbeat_at": START + timedelta(hours=1),
         "ended_at": START + timedelta(hours=1), "outcome": "finished", "num_samples": 12, "num_seeds": 6,
-        "max_epochs": SIZES[cell.size].max_epochs, "search_seed": 1, "argv": f"--variant {cell.variant}",
+        "max_epochs": SIZES[setting.size].max_epochs, "search_seed": 1, "argv": f"--variant {setting.variant}",
     }  # fmt: skip
-    Records(storage, cell, study).write("runs", "run", run, [row | columns])
+    Records(storage, setting, study).write("runs", "run", run, [row | columns])
 
 
 def write_trial(
     storage: str,
-    cell: Cell,
+    setting: Setting,
     study: str,
     trial_id: str,
     ppls: Sequence[float],
@@ -48,13 +48,13 @@ def write_trial(
 
     The block is read off the trial id; ``best_*`` and the rest follow from ``ppls``; any column can be given.
     """
-    records, block = Records(storage, cell, study), trial_id.split("-")[0]
-    config = paper_config(*reversed(cell), max_epochs=max_epochs, seed=columns.pop("seed", 1))
+    records, block = Records(storage, setting, study), trial_id.split("-")[0]
+    config = paper_config(*reversed(setting), max_epochs=max_epochs, seed=columns.pop("seed", 1))
     finite = [(ppl, first_epoch + i) for i, ppl in enumerate(ppls) if math.isfinite(ppl)]
     best_ppl, best_epoch = min(finite, default=(None, None))
     ended = status != "interrupted"
     trial = {
-        **{k: v for k, v in config.to_dict().items() if k not in Cell._fields}, "alpha": config.alpha,
+        **{k: v for k, v in config.to_dict().items() if k not in Setting._fields}, "alpha": config.alpha,
         "study": study, "trial_id": trial_id, "attempt": attempt, "block": block, "audit": False, "status": status,
         "num_params": config.num_params, "started_at": START,
     }  # fmt: skip
@@ -90,7 +90,7 @@ def curve(final: float, num_epochs: int, rng: random.Random, *, start: float = 6
 
 def write_study(
     storage: str,
-    cell: Cell,
+    setting: Setting,
     *,
     study: str | None = None,
     level: float | None = None,
@@ -109,15 +109,15 @@ def write_study(
     Returns:
         The study's name.
     """
-    study = study or f"{cell.variant}-{cell.size}-{cell.corpus}-0a1b2c3d"
+    study = study or f"{setting.variant}-{setting.size}-{setting.corpus}-0a1b2c3d"
     rng = random.Random(study)
-    epochs = max_epochs or SIZES[cell.size].max_epochs
-    target = paper.perplexity(*cell, "valid_ppl")
+    epochs = max_epochs or SIZES[setting.size].max_epochs
+    target = paper.perplexity(*setting, "valid_ppl")
     if level is None:
-        level = target.value * 1.01 if target else 70.0 - 3.0 * list(VARIANTS).index(cell.variant)
+        level = target.value * 1.01 if target else 70.0 - 3.0 * list(VARIANTS).index(setting.variant)
     planned = {"num_samples": 1 + num_random + num_tpe, "max_epochs": epochs}
-    write_run(storage, cell, study, **{**planned, "num_seeds": max(recipe_seeds, tuned_seeds), **run})
-    write_trial(storage, cell, study, "default-0000", curve(level, epochs, rng), max_epochs=epochs)
+    write_run(storage, setting, study, **{**planned, "num_seeds": max(recipe_seeds, tuned_seeds), **run})
+    write_trial(storage, setting, study, "default-0000", curve(level, epochs, rng), max_epochs=epochs)
     best, best_id = math.inf, ""
     for i in range(1, 1 + num_random + num_tpe):
         block = "random" if i <= num_random else "tpe"
@@ -129,13 +129,13 @@ def write_study(
             ppls, status, more = ppls[: max(1, epochs // 4)], "pruned", {"stopped_by": "asha"}
         elif min(ppls) < best:
             best, best_id = min(ppls), trial_id
-        write_trial(storage, cell, study, trial_id, ppls, status=status, max_epochs=epochs, **more)
+        write_trial(storage, setting, study, trial_id, ppls, status=status, max_epochs=epochs, **more)
     for origin, final, count in (("paper", level, recipe_seeds), (best_id, best * 1.004, tuned_seeds)):
         for seed in range(101, 101 + count if origin else 101):
             ppls = curve(final * math.exp(rng.gauss(0.0, 0.004)), epochs, rng)
             valid = min(ppls) * 0.998
             write_trial(
-                storage, cell, study, f"confirm-{origin}-s{seed}", ppls, max_epochs=epochs, origin=origin, seed=seed,
+                storage, setting, study, f"confirm-{origin}-s{seed}", ppls, max_epochs=epochs, origin=origin, seed=seed,
                 single_stream_valid_ppl=valid, test_ppl=valid * 0.955,
             )  # fmt: skip
     return study
@@ -144,39 +144,39 @@ def write_study(
 def write_example(storage: str) -> None:
     """Many studies at many stages: done, half-finished, one seed, all failed, all pruned, only a run."""
     for variant in VARIANTS:
-        write_study(storage, Cell("ptb", "small", variant))
-        write_study(storage, Cell("toy", "tiny", variant))
-    write_study(storage, Cell("ptb", "large", "baseline"), recipe_seeds=2, tuned_seeds=0, outcome="time_budget")
-    write_study(storage, Cell("ptb", "large", "real"), recipe_seeds=3, tuned_seeds=3, num_tpe=4)
-    write_study(storage, Cell("wikitext2", "small", "re"), recipe_seeds=0, tuned_seeds=0, outcome="interrupted")
-    write_study(storage, Cell("wikitext2", "small", "real"), recipe_seeds=4, tuned_seeds=1, max_epochs=10)
+        write_study(storage, Setting("ptb", "small", variant))
+        write_study(storage, Setting("toy", "tiny", variant))
+    write_study(storage, Setting("ptb", "large", "baseline"), recipe_seeds=2, tuned_seeds=0, outcome="time_budget")
+    write_study(storage, Setting("ptb", "large", "real"), recipe_seeds=3, tuned_seeds=3, num_tpe=4)
+    write_study(storage, Setting("wikitext2", "small", "re"), recipe_seeds=0, tuned_seeds=0, outcome="interrupted")
+    write_study(storage, Setting("wikitext2", "small", "real"), recipe_seeds=4, tuned_seeds=1, max_epochs=10)
     for i, status in enumerate(("failed", "pruned", "interrupted")):
-        cell = Cell("ptb", "medium", list(VARIANTS)[i])
-        write_run(storage, cell, f"{status}-study", outcome="running", ended_at=None)
+        setting = Setting("ptb", "medium", list(VARIANTS)[i])
+        write_run(storage, setting, f"{status}-study", outcome="running", ended_at=None)
         for j in range(3):
             ppls = [math.nan] if status == "failed" else [400.0 + j, 300.0 + j]
-            write_trial(storage, cell, f"{status}-study", f"random-{j:04d}", ppls, status=status)
-    write_run(storage, Cell("ptb", "medium", "real"), "real-medium-ptb-00000000", outcome="running", ended_at=None)
+            write_trial(storage, setting, f"{status}-study", f"random-{j:04d}", ppls, status=status)
+    write_run(storage, Setting("ptb", "medium", "real"), "real-medium-ptb-00000000", outcome="running", ended_at=None)
 
 
 # Footnote 4's second session, and what trained weights predict.
-def write_second_session(storage: str, cell: Cell, *, num_seeds: int = 6, gain: float = 0.99) -> str:
+def write_second_session(storage: str, setting: Setting, *, num_seeds: int = 6, gain: float = 0.99) -> str:
     """Confirm trials of the recipe that train a second time, to ``gain`` times where the first session ended."""
-    study, epochs = f"{cell.variant}-{cell.size}-{cell.corpus}-5e55104e", SIZES[cell.size].max_epochs
+    study, epochs = f"{setting.variant}-{setting.size}-{setting.corpus}-5e55104e", SIZES[setting.size].max_epochs
     rng = random.Random(study)
-    write_run(storage, cell, study, max_epochs=2 * epochs, num_seeds=num_seeds, num_samples=1)
+    write_run(storage, setting, study, max_epochs=2 * epochs, num_seeds=num_seeds, num_samples=1)
     for seed in range(101, 101 + num_seeds):
         level = 90.0 * math.exp(rng.gauss(0.0, 0.004))
         ppls = curve(level, epochs, rng) + curve(level * gain, epochs, rng, start=150.0)
         write_trial(
-            storage, cell, study, f"confirm-paper-s{seed}", ppls, max_epochs=2 * epochs, origin="paper", seed=seed,
+            storage, setting, study, f"confirm-paper-s{seed}", ppls, max_epochs=2 * epochs, origin="paper", seed=seed,
             second_session_epoch=epochs + 1, single_stream_valid_ppl=min(ppls) * 0.998,
         )  # fmt: skip
     return study
 
 
 def write_weights(
-    storage: str, cell: Cell, *, num_seeds: int = 6, factor: float = 1.0, study: str | None = None
+    storage: str, setting: Setting, *, num_seeds: int = 6, factor: float = 1.0, study: str | None = None
 ) -> None:
     """Predictions after Table 4's phrases and one more, and the mean probabilities of a few words, of each seed.
 
@@ -184,8 +184,8 @@ def write_weights(
         factor: what every word's probability is multiplied by.
         study: its name; by default that of ``write_study``.
     """
-    study = study or f"{cell.variant}-{cell.size}-{cell.corpus}-0a1b2c3d"
-    records, rng = Records(storage, cell, study), random.Random(f"{study} weights")
+    study = study or f"{setting.variant}-{setting.size}-{setting.corpus}-0a1b2c3d"
+    records, rng = Records(storage, setting, study), random.Random(f"{study} weights")
     phrases: list[tuple[str, str | None]] = [(p.phrase, p.next_words.split()[0]) for p in paper.TABLE_4[::2]]
     words = ["the", "<unk>", "a", "N", "in", "that", "its", "august", "september", "early"]
     frequent = {"the": (1, 4122), "<unk>": (2, 4794), "N": (3, 2523), "a": (6, 1738), "an": (32, 275)}

@@ -12,7 +12,7 @@ import pytest
 from analysis.claims import CLAIMS, NOT_ENOUGH, SUPPORTED, Verdict, judge
 from analysis.claims.perplexity import LARGE
 from analysis.records.load import Results, load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support import memory
 from tests.support.synthetic import write_run, write_trial
 from trainables.recipes import VARIANTS
@@ -82,12 +82,12 @@ def test_half_finished_studies_of_all_kinds_pass_through(example: Results) -> No
 
 def test_from_the_files_of_a_study(tmp_path: Path) -> None:
     for variant, level in (("al", 71.2), ("re", 69.0)):
-        cell = LARGE.cell(variant)
-        write_run(str(tmp_path), cell, memory.name_of(cell))
+        setting = LARGE.setting(variant)
+        write_run(str(tmp_path), setting, memory.name_of(setting))
         for seed in range(101, 107):
             ppl = level * (1 + 0.0001 * seed)
             write_trial(
-                str(tmp_path), cell, memory.name_of(cell), f"confirm-paper-s{seed}", [ppl * 1.05], origin="paper",
+                str(tmp_path), setting, memory.name_of(setting), f"confirm-paper-s{seed}", [ppl * 1.05], origin="paper",
                 seed=seed, test_ppl=ppl * (1 + 1e-5 * seed * (variant == "re")),
             )  # fmt: skip
     found = {v.number: v for v in judge(load_results([str(tmp_path)]))}
@@ -99,7 +99,7 @@ def test_records_of_names_that_the_registries_lack() -> None:
     rows = [
         row | {"corpus": "brown", "size": "huge", "study": f"s-{variant}"}
         for variant in VARIANTS
-        for row in memory.confirm(Cell("ptb", "small", variant), memory.by_seed(80.0, key=variant))
+        for row in memory.confirm(Setting("ptb", "small", variant), memory.by_seed(80.0, key=variant))
     ]
     found = judge(memory.results(rows))
     assert {v.verdict for v in found} == {NOT_ENOUGH}
@@ -112,10 +112,10 @@ def test_only_some_claims(nothing: list[Verdict]) -> None:
     assert found[0].test == nothing[2].test
 
 
-def test_a_second_session_stands_for_no_cell_of_table_1() -> None:
+def test_a_second_session_stands_for_no_setting_of_table_1() -> None:
     rows = []
     for variant in VARIANTS:
-        cell = Cell("ptb", "large", variant)
-        rows += memory.confirm(cell, memory.by_seed(70.0), max_epochs=300, second_session_epoch=151)
+        setting = Setting("ptb", "large", variant)
+        rows += memory.confirm(setting, memory.by_seed(70.0), max_epochs=300, second_session_epoch=151)
     found = judge(memory.results(rows), only=[4])[0]
     assert "not run: PTB large" in found.missing

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.claims import CONTRADICTED, NOT_ENOUGH, SUPPORTED, Verdict, judge
 from analysis.claims.perplexity import SMALL, TABLE_1, Place
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support import memory
 from trainables.recipes import CORPORA, VARIANTS
 
@@ -20,7 +20,7 @@ AUGMENTED = ("al", "real")
 
 def searches(
     number: int,
-    loss: Callable[[dict[str, Any], Cell], float],
+    loss: Callable[[dict[str, Any], Setting], float],
     *,
     num_random: int = 60,
     places: tuple[Place, ...] = TABLE_1,
@@ -28,20 +28,20 @@ def searches(
     noise: float = 0.005,
     **columns: Any,
 ) -> Verdict:
-    """The verdict on a claim with searches whose trials end at exp(loss(parameters, cell)); inf diverges."""
+    """The verdict on a claim with searches whose trials end at exp(loss(parameters, setting)); inf diverges."""
     rng, rows = np.random.default_rng(0), []
     for place in places:
         for variant in variants:
-            cell = place.cell(variant)
-            rows.append(memory.trial(cell, "default-0000", 80.0, **columns))
+            setting = place.setting(variant)
+            rows.append(memory.trial(setting, "default-0000", 80.0, **columns))
             for i in range(1, num_random + 1):
                 params: dict[str, Any] = {"drop_prob": rng.uniform(0.1, 0.8), "lr": math.exp(rng.uniform(-1.2, 1.1))}
                 if variant in AUGMENTED:
                     params |= {"gamma": rng.uniform(0.3, 2.0), "tau": math.exp(rng.uniform(math.log(2), math.log(80)))}
-                end = loss(params, cell) + rng.normal(0.0, noise)
+                end = loss(params, setting) + rng.normal(0.0, noise)
                 state = {"status": "failed", "stopped_by": "non_finite_loss"} if math.isinf(end) else {}
                 ppl = 95.0 if math.isinf(end) else math.exp(end)
-                rows.append(memory.trial(cell, f"random-{i:04d}", ppl, **params, **state, **columns))
+                rows.append(memory.trial(setting, f"random-{i:04d}", ppl, **params, **state, **columns))
     return judge(memory.results(rows), only=[number])[0]
 
 
@@ -49,15 +49,15 @@ def base(params: dict[str, Any]) -> float:
     return math.log(80.0) + 0.2 * (params["drop_prob"] - 0.3) ** 2 + 0.05 * math.log(params["lr"]) ** 2
 
 
-def flat(params: dict[str, Any], cell: Cell) -> float:
+def flat(params: dict[str, Any], setting: Setting) -> float:
     """Tau matters where it is far off alone."""
     return base(params) + (0.3 if abs(math.log(params["tau"] / 20)) > math.log(2) else 0.0)
 
 
-def steep(params: dict[str, Any], cell: Cell) -> float:
+def steep(params: dict[str, Any], setting: Setting) -> float:
     """A moderate step in gamma costs 8 %, on PTB's small networks."""
-    off = abs(math.log(params["gamma"] / CORPORA[cell.corpus].gamma))
-    return base(params) + (0.08 if cell[:2] == SMALL and off > math.log(2) / 2 else 0.0)
+    off = abs(math.log(params["gamma"] / CORPORA[setting.corpus].gamma))
+    return base(params) + (0.08 if setting[:2] == SMALL and off > math.log(2) / 2 else 0.0)
 
 
 def test_a_plateau_supports() -> None:
@@ -93,17 +93,17 @@ def test_what_the_plateau_lacks() -> None:
     assert set(short.details["decision"]) == {"open"}
 
 
-def kept(params: dict[str, Any], cell: Cell) -> float:
+def kept(params: dict[str, Any], setting: Setting) -> float:
     """Best at 1 - the paper's number; diverges at its worst."""
-    reading = 1 - CORPORA[cell.corpus].keep_prob[cell.size]
+    reading = 1 - CORPORA[setting.corpus].keep_prob[setting.size]
     off = abs(params["drop_prob"] - reading)
     return math.inf if off > 0.65 else math.log(80.0) + off
 
 
-def dropped(params: dict[str, Any], cell: Cell) -> float:
+def dropped(params: dict[str, Any], setting: Setting) -> float:
     """Best at the paper's number itself, on WikiText-2 alone."""
-    keep = CORPORA[cell.corpus].keep_prob[cell.size]
-    return math.log(80.0) + abs(params["drop_prob"] - (keep if cell.corpus == "wikitext2" else 1 - keep))
+    keep = CORPORA[setting.corpus].keep_prob[setting.size]
+    return math.log(80.0) + abs(params["drop_prob"] - (keep if setting.corpus == "wikitext2" else 1 - keep))
 
 
 def test_keep_probabilities() -> None:
@@ -129,7 +129,7 @@ def test_what_the_readings_lack() -> None:
     few = searches(12, kept, num_random=2, variants=tuple(VARIANTS))
     assert few.verdict == NOT_ENOUGH
     assert "chance that drop_prob near 0.3 beats 0.7, PTB small: about 40 random draws in all" in few.missing
-    alike = searches(12, lambda params, cell: math.log(80.0), num_random=20, variants=tuple(VARIANTS), noise=0.1)
+    alike = searches(12, lambda params, setting: math.log(80.0), num_random=20, variants=tuple(VARIANTS), noise=0.1)
     assert alike.verdict == NOT_ENOUGH
     assert "--num-samples" in alike.missing
     # One variant is enough to say what a corpus and size does.
@@ -140,9 +140,9 @@ def test_what_the_readings_lack() -> None:
 
 
 def test_trials_of_tpe_decide_nothing() -> None:
-    cell = SMALL.cell("re")
+    setting = SMALL.setting("re")
     readings = [(80.0, 0.3), (120.0, 0.7)] * 20
-    rows = [memory.trial(cell, f"tpe-{i:04d}", ppl, drop_prob=p) for i, (ppl, p) in enumerate(readings)]
+    rows = [memory.trial(setting, f"tpe-{i:04d}", ppl, drop_prob=p) for i, (ppl, p) in enumerate(readings)]
     found = judge(memory.results(rows), only=[12])[0]
     assert found.details["num"].iloc[0] == 0
     assert found.verdict == NOT_ENOUGH

@@ -22,11 +22,11 @@ def second_session(second: dict[str, float], *, num_seeds: int = 6, curves: bool
     columns = {"max_epochs": 2 * FULL, "second_session_epoch": FULL + 1} | columns
     trials, epochs = [], []
     for variant, level in FIRST.items():
-        cell = SMALL.cell(variant)
-        trials += memory.confirm(cell, memory.by_seed(level, num_seeds, key=variant))
+        setting = SMALL.setting(variant)
+        trials += memory.confirm(setting, memory.by_seed(level, num_seeds, key=variant))
         if variant not in second:
             continue
-        twice = memory.confirm(cell, memory.by_seed(second[variant], num_seeds, key=variant), **columns)
+        twice = memory.confirm(setting, memory.by_seed(second[variant], num_seeds, key=variant), **columns)
         trials += [row | {"study": f"twice-{variant}"} for row in twice]
         for row in twice if curves else ():
             valid = {FULL: level, FULL + 1: 2 * level, 2 * FULL: second[variant] + row["seed"] / 1e4}
@@ -36,7 +36,7 @@ def second_session(second: dict[str, float], *, num_seeds: int = 6, curves: bool
                     "trial_id": row["trial_id"],
                     "epoch": e,
                     "valid_ppl": ppl,
-                    **cell._asdict(),
+                    **setting._asdict(),
                 }
                 for e, ppl in valid.items()
             ]
@@ -50,7 +50,7 @@ def test_a_second_session_that_helps_all_but_the_baseline() -> None:
     assert found.details["effect"].iloc[1] == pytest.approx(82.9 / 85.5, rel=1e-3)
     assert {source.study for source in found.sources} == {
         *(f"twice-{v}" for v in VARIANTS),
-        *(memory.name_of(SMALL.cell(v)) for v in VARIANTS),
+        *(memory.name_of(SMALL.setting(v)) for v in VARIANTS),
     }
 
 
@@ -98,14 +98,14 @@ def tuned(
     trials, runs = [], []
     for place in TABLE_1:
         for variant, level in levels.items():
-            cell = place.cell(variant)
-            trials += [memory.trial(cell, "default-0000", 100.0)]
-            trials += [memory.trial(cell, f"random-{i:04d}", 90.0 - i) for i in range(1, ended)]
-            ppl = memory.by_seed(level, num_seeds, key=str(cell))
-            trials += memory.confirm(cell, ppl, origin=f"random-{ended - 1:04d}")
+            setting = place.setting(variant)
+            trials += [memory.trial(setting, "default-0000", 100.0)]
+            trials += [memory.trial(setting, f"random-{i:04d}", 90.0 - i) for i in range(1, ended)]
+            ppl = memory.by_seed(level, num_seeds, key=str(setting))
+            trials += memory.confirm(setting, ppl, origin=f"random-{ended - 1:04d}")
             recipe = 95.0 if variant == "baseline" else 90.0
-            trials += memory.confirm(cell, memory.by_seed(recipe, num_seeds, key=str(cell)))
-            runs.append(memory.run(cell, num_samples=(budget or {}).get(variant, 4)))
+            trials += memory.confirm(setting, memory.by_seed(recipe, num_seeds, key=str(setting)))
+            runs.append(memory.run(setting, num_samples=(budget or {}).get(variant, 4)))
     return judge(memory.results(trials, runs), only=[11])[0]
 
 
@@ -130,38 +130,38 @@ def test_an_unfinished_search_or_none_is_not_compared() -> None:
     more = tuned(budget={"baseline": 6})
     assert "4 of 6 trials of the search have ended: PTB small" in more.missing
     assert more.verdict == NOT_ENOUGH
-    trials = memory.confirm(SMALL.cell("al"), memory.by_seed(80.0))
-    none = judge(memory.results(trials, [memory.run(SMALL.cell("al"))]), only=[11])[0]
+    trials = memory.confirm(SMALL.setting("al"), memory.by_seed(80.0))
+    none = judge(memory.results(trials, [memory.run(SMALL.setting("al"))]), only=[11])[0]
     assert "the paper's recipe alone, no search: PTB small (VD-LSTM+AL)" in none.missing
 
 
 def test_searches_of_different_length_are_not_compared() -> None:
     trials, runs = [], []
     for variant, count in (("baseline", 3), ("al", 5)):
-        cell = SMALL.cell(variant)
-        trials += [memory.trial(cell, "default-0000", 100.0)]
-        trials += [memory.trial(cell, f"random-{i:04d}", 90.0 - i) for i in range(1, count)]
-        trials += memory.confirm(cell, memory.by_seed(80.0, key=variant), origin=f"random-{count - 1:04d}")
-        runs.append(memory.run(cell, num_samples=count))
+        setting = SMALL.setting(variant)
+        trials += [memory.trial(setting, "default-0000", 100.0)]
+        trials += [memory.trial(setting, f"random-{i:04d}", 90.0 - i) for i in range(1, count)]
+        trials += memory.confirm(setting, memory.by_seed(80.0, key=variant), origin=f"random-{count - 1:04d}")
+        runs.append(memory.run(setting, num_samples=count))
     found = judge(memory.results(trials, runs), only=[11])[0]
     assert "PTB small: not the same trials of the search (VD-LSTM+AL 5, VD-LSTM 3)" in found.missing
 
 
 def test_a_better_trial_that_is_not_confirmed_bars_the_comparison() -> None:
-    cell = SMALL.cell("al")
-    trials = [memory.trial(cell, "default-0000", 100.0), memory.trial(cell, "random-0001", 90.0)]
-    trials += [memory.trial(cell, "random-0002", 80.0)]
-    trials += memory.confirm(cell, memory.by_seed(80.0), origin="random-0001")
-    found = judge(memory.results(trials, [memory.run(cell, num_samples=3)]), only=[11])[0]
+    setting = SMALL.setting("al")
+    trials = [memory.trial(setting, "default-0000", 100.0), memory.trial(setting, "random-0001", 90.0)]
+    trials += [memory.trial(setting, "random-0002", 80.0)]
+    trials += memory.confirm(setting, memory.by_seed(80.0), origin="random-0001")
+    found = judge(memory.results(trials, [memory.run(setting, num_samples=3)]), only=[11])[0]
     assert "the best of the search, random-0002, is not confirmed: PTB small (VD-LSTM+AL)" in found.missing
 
 
-def test_a_recipe_that_won_its_search_stands_for_the_tuned_cell() -> None:
+def test_a_recipe_that_won_its_search_stands_for_the_tuned_setting() -> None:
     trials, runs = [], []
     for variant, level in (("baseline", 80.0), ("al", 76.0)):
-        cell = SMALL.cell(variant)
-        trials += [memory.trial(cell, "default-0000", 79.0), memory.trial(cell, "random-0001", 90.0)]
-        trials += memory.confirm(cell, memory.by_seed(level, key=variant))
-        runs.append(memory.run(cell, num_samples=2))
+        setting = SMALL.setting(variant)
+        trials += [memory.trial(setting, "default-0000", 79.0), memory.trial(setting, "random-0001", 90.0)]
+        trials += memory.confirm(setting, memory.by_seed(level, key=variant))
+        runs.append(memory.run(setting, num_samples=2))
     found = judge(memory.results(trials, runs), only=[11])[0].details.iloc[0]
     assert (found["comparison"], found["decision"]) == ("VD-LSTM+AL / VD-LSTM, PTB small", "shown")

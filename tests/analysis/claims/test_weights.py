@@ -102,17 +102,17 @@ def masses(ratio: dict[str, float], *, num_seeds: int = 6, place: Any = LARGE, *
     """The verdict on claim 10 with these ratios of REAL's probability to VD-LSTM's."""
     trials, mass = [], []
     for variant in ("baseline", "real"):
-        cell = place.cell(variant)
-        confirmed = memory.confirm(cell, memory.by_seed(70.0, num_seeds), **columns)
+        setting = place.setting(variant)
+        confirmed = memory.confirm(setting, memory.by_seed(70.0, num_seeds), **columns)
         # Tuned networks were asked too; they do not count here.
-        trials += confirmed + memory.confirm(cell, memory.by_seed(66.0, num_seeds), origin="tpe-0004", **columns)
+        trials += confirmed + memory.confirm(setting, memory.by_seed(66.0, num_seeds), origin="tpe-0004", **columns)
         for row in trials[-2 * num_seeds :]:
             for word, r in ratio.items():
                 p = 0.03 * (r if variant == "real" else 1.0) * (1 + 0.001 * (-1) ** row["seed"] * (variant == "real"))
                 p = p if row["origin"] == "paper" else 0.5
                 mass.append(
                     {
-                        **cell._asdict(), "study": row["study"], "trial_id": row["trial_id"], "seed": row["seed"],
+                        **setting._asdict(), "study": row["study"], "trial_id": row["trial_id"], "seed": row["seed"],
                         "split": "test", "word": word, "mean_probability": 0.05, "mean_probability_elsewhere": p,
                     }
                 )  # fmt: skip

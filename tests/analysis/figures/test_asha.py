@@ -11,29 +11,29 @@ from analysis.figures.asha_audit import Audit, AuditInfo, ProtectedTrial, asha_a
 from analysis.figures.asha_rungs import Path as TrialPath
 from analysis.figures.asha_rungs import RungsInfo, RungsOfStudy, asha_rungs, draw_rungs
 from analysis.records.load import load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import write_run, write_trial
 from trainables.recipes import SIZES
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Path:
     """A search with a trial of every fate; ASHA compares at epochs 2 and 6 of 10."""
     storage = str(tmp_path)
-    write_run(storage, CELL, "s", grace_period=2, reduction_factor=3, max_epochs=10)
+    write_run(storage, SETTING, "s", grace_period=2, reduction_factor=3, max_epochs=10)
     full, max_epochs = [100.0 - 2 * i for i in range(10)], {"max_epochs": 10}
-    write_trial(storage, CELL, "s", "default-0000", [90.0] * 10, **max_epochs)
-    write_trial(storage, CELL, "s", "random-0001", [70.0] * 10, would_stop_epoch=6, **max_epochs)
-    write_trial(storage, CELL, "s", "random-0002", [math.nan], status="failed", **max_epochs)
-    write_trial(storage, CELL, "s", "tpe-0003", full, **max_epochs)
-    write_trial(storage, CELL, "s", "tpe-0004", [200.0, 150.0], status="pruned", would_stop_epoch=2, **max_epochs)
-    write_trial(storage, CELL, "s", "tpe-0005", [190.0, 140.0], status="pruned", would_stop_epoch=2, **max_epochs)
-    write_trial(storage, CELL, "s", "tpe-0006", [120.0] * 6, status="pruned", would_stop_epoch=6, **max_epochs)
-    write_trial(storage, CELL, "s", "tpe-0007", full, audit=True, would_stop_epoch=2, **max_epochs)
-    write_trial(storage, CELL, "s", "tpe-0008", [99.0, math.nan], status="failed", **max_epochs)
-    write_trial(storage, CELL, "s", "tpe-0009", [110.0], status="interrupted", **max_epochs)
+    write_trial(storage, SETTING, "s", "default-0000", [90.0] * 10, **max_epochs)
+    write_trial(storage, SETTING, "s", "random-0001", [70.0] * 10, would_stop_epoch=6, **max_epochs)
+    write_trial(storage, SETTING, "s", "random-0002", [math.nan], status="failed", **max_epochs)
+    write_trial(storage, SETTING, "s", "tpe-0003", full, **max_epochs)
+    write_trial(storage, SETTING, "s", "tpe-0004", [200.0, 150.0], status="pruned", would_stop_epoch=2, **max_epochs)
+    write_trial(storage, SETTING, "s", "tpe-0005", [190.0, 140.0], status="pruned", would_stop_epoch=2, **max_epochs)
+    write_trial(storage, SETTING, "s", "tpe-0006", [120.0] * 6, status="pruned", would_stop_epoch=6, **max_epochs)
+    write_trial(storage, SETTING, "s", "tpe-0007", full, audit=True, would_stop_epoch=2, **max_epochs)
+    write_trial(storage, SETTING, "s", "tpe-0008", [99.0, math.nan], status="failed", **max_epochs)
+    write_trial(storage, SETTING, "s", "tpe-0009", [110.0], status="interrupted", **max_epochs)
     return tmp_path
 
 
@@ -44,7 +44,7 @@ def test_who_is_stopped_where(storage: Path) -> None:
     assert (
         found
         == RungsOfStudy(
-            cell=CELL,
+            setting=SETTING,
             study="s",
             rungs=(2, 6),
             num_stopped=(2, 1),
@@ -74,9 +74,9 @@ def test_the_rungs_are_written_beside_their_numbers(storage: Path) -> None:
 
 
 def test_without_a_run_there_are_trials_but_no_rungs(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "tpe-0001", [90.0, 80.0])
+    write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [90.0, 80.0])
     (found,) = asha_rungs(load_results([str(tmp_path)])).studies
-    saved = pytest.approx(1 - 2 / SIZES[CELL.size].max_epochs)
+    saved = pytest.approx(1 - 2 / SIZES[SETTING.size].max_epochs)
     assert (found.rungs, found.num_stopped, found.share_saved) == ((), (), saved)
     assert asha_rungs(load_results([str(tmp_path / "empty")])) == RungsInfo(studies=())
 
@@ -84,7 +84,7 @@ def test_without_a_run_there_are_trials_but_no_rungs(tmp_path: Path) -> None:
 def test_the_audit_takes_all_that_asha_might_not_stop(storage: Path) -> None:
     (found,) = asha_audit(load_results([str(storage)])).studies
     assert found == Audit(
-        cell=CELL,
+        setting=SETTING,
         study="s",
         trials=(
             ProtectedTrial(trial_id="default-0000", arm="default", ppl=90.0, would_stop_epoch=None),
@@ -105,7 +105,7 @@ def test_the_audit_says_what_would_have_been_lost(storage: Path) -> None:
 
 
 def test_no_audit_without_two_complete_trials(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "default-0000", [90.0])
-    write_trial(str(tmp_path), CELL, "s", "tpe-0001", [90.0])
-    write_trial(str(tmp_path), CELL, "s", "random-0002", [90.0], status="interrupted")
+    write_trial(str(tmp_path), SETTING, "s", "default-0000", [90.0])
+    write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [90.0])
+    write_trial(str(tmp_path), SETTING, "s", "random-0002", [90.0], status="interrupted")
     assert asha_audit(load_results([str(tmp_path)])) == AuditInfo(studies=())

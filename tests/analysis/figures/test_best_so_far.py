@@ -10,10 +10,10 @@ import pytest
 
 from analysis.figures.best_so_far import BestSoFar, BestSoFarInfo, best_so_far, draw_best_so_far
 from analysis.records.load import load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import EPOCH_S, START, write_trial
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
 def read(path: Path) -> BestSoFarInfo:
@@ -25,13 +25,13 @@ def test_in_the_order_in_which_trials_ended(tmp_path: Path) -> None:
     trials = [("tpe-0004", [80.0], "pruned", 4), ("default-0000", [100.0, 90.0], "complete", 1)]
     trials += [("random-0001", [70.0, math.nan], "failed", 2), ("random-0002", [95.0], "complete", 3)]
     for trial_id, ppls, status, hour in trials:
-        write_trial(storage, CELL, "s", trial_id, ppls, status=status, ended_at=START + timedelta(hours=hour))
-    write_trial(storage, CELL, "s", "tpe-0005", [10.0], status="interrupted")
-    write_trial(storage, CELL, "s", "confirm-paper-s101", [5.0], origin="paper")
+        write_trial(storage, SETTING, "s", trial_id, ppls, status=status, ended_at=START + timedelta(hours=hour))
+    write_trial(storage, SETTING, "s", "tpe-0005", [10.0], status="interrupted")
+    write_trial(storage, SETTING, "s", "confirm-paper-s101", [5.0], origin="paper")
     assert read(tmp_path) == BestSoFarInfo(
         searches=(
             BestSoFar(
-                cell=CELL,
+                setting=SETTING,
                 study="s",
                 trial_ids=("default-0000", "random-0001", "random-0002", "tpe-0004"),
                 statuses=("complete", "failed", "complete", "pruned"),
@@ -45,17 +45,17 @@ def test_in_the_order_in_which_trials_ended(tmp_path: Path) -> None:
 
 
 def test_nothing_before_the_first_value(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "random-0001", [math.nan], status="failed")
-    write_trial(str(tmp_path), CELL, "s", "random-0002", [5.0], status="interrupted")
+    write_trial(str(tmp_path), SETTING, "s", "random-0001", [math.nan], status="failed")
+    write_trial(str(tmp_path), SETTING, "s", "random-0002", [5.0], status="interrupted")
     found = read(tmp_path)
     assert found.is_empty
     assert (found.searches[0].best, found.searches[0].num_unfinished) == ((None,), 1)
 
 
 def test_the_picture_counts_what_is_not_in_it(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "random-0001", [50.0])
-    write_trial(str(tmp_path), CELL, "s", "random-0002", [], status="failed", ended_at=START + timedelta(days=1))
-    write_trial(str(tmp_path), CELL, "s", "random-0003", [5.0], status="interrupted")
+    write_trial(str(tmp_path), SETTING, "s", "random-0001", [50.0])
+    write_trial(str(tmp_path), SETTING, "s", "random-0002", [], status="failed", ended_at=START + timedelta(days=1))
+    write_trial(str(tmp_path), SETTING, "s", "random-0003", [5.0], status="interrupted")
     by_trial, by_hours = draw_best_so_far(read(tmp_path)).axes
     assert list(by_trial.lines[0].get_xdata()) == [1, 2]
     assert "2 trials each; 1 still running or interrupted" in [text.get_text() for text in by_trial.texts]

@@ -17,16 +17,16 @@ from analysis.figures.expected_best import (
     expected_best_curves,
 )
 from analysis.records.load import load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import write_trial
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
 def write(path: Path, variant: str, ppls: Sequence[float], *, hours: float = 1.0) -> None:
     for i, ppl in enumerate(ppls, start=1):
-        cell = CELL._replace(variant=variant)
-        write_trial(str(path), cell, variant, f"random-{i:04d}", [ppl], device_s=3600.0 * hours)
+        setting = SETTING._replace(variant=variant)
+        write_trial(str(path), setting, variant, f"random-{i:04d}", [ppl], device_s=3600.0 * hours)
 
 
 def read(path: Path) -> ExpectedBestInfo:
@@ -35,12 +35,12 @@ def read(path: Path) -> ExpectedBestInfo:
 
 def test_two_draws(tmp_path: Path) -> None:
     write(tmp_path, "real", [math.exp(5.0), math.exp(4.0)], hours=0.5)
-    write_trial(str(tmp_path), CELL, "real", "random-0003", [1.0], status="interrupted")
-    write_trial(str(tmp_path), CELL, "real", "tpe-0004", [1.0])
+    write_trial(str(tmp_path), SETTING, "real", "random-0003", [1.0], status="interrupted")
+    write_trial(str(tmp_path), SETTING, "real", "tpe-0004", [1.0])
     assert read(tmp_path) == ExpectedBestInfo(
         blocks=(
             ExpectedBest(
-                cell=CELL,
+                setting=SETTING,
                 study="real",
                 trial_ids=("random-0001", "random-0002"),
                 device_h=(0.5, 1.0),
@@ -79,7 +79,7 @@ def test_who_leads_from_the_first_passes_nobody(tmp_path: Path) -> None:
 def test_a_part_keeps_its_crossings(tmp_path: Path) -> None:
     write(tmp_path, "baseline", [math.exp(4.4)] * 4)
     write(tmp_path, "real", [math.exp(x) for x in (4.2, 4.2, 4.8, 4.8)])
-    write_trial(str(tmp_path), Cell("toy", "tiny", "re"), "toy", "random-0001", [50.0])
+    write_trial(str(tmp_path), Setting("toy", "tiny", "re"), "toy", "random-0001", [50.0])
     info = read(tmp_path)
     assert FIGURES["expected_best"].parts is not None
     first, second = FIGURES["expected_best"].parts(info)

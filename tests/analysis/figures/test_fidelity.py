@@ -8,10 +8,10 @@ import pytest
 
 from analysis.figures.fidelity import Fidelity, FidelityInfo, draw_fidelity, fidelities
 from analysis.records.load import load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import write_run, write_trial
 
-CELL = Cell("ptb", "small", "al")
+SETTING = Setting("ptb", "small", "al")
 
 
 def read(path: Path) -> FidelityInfo:
@@ -20,14 +20,14 @@ def read(path: Path) -> FidelityInfo:
 
 def test_the_order_turns_round_at_the_second_epoch(tmp_path: Path) -> None:
     storage = str(tmp_path)
-    write_run(storage, CELL, "s", grace_period=1, reduction_factor=3, max_epochs=2)
+    write_run(storage, SETTING, "s", grace_period=1, reduction_factor=3, max_epochs=2)
     for trial_id, ppls in (("default-0000", [3.0, 1.0]), ("random-0001", [2.0, 1.5]), ("random-0002", [1.8, 1.7])):
-        write_trial(storage, CELL, "s", trial_id, ppls)
-    write_trial(storage, CELL, "s", "tpe-0003", [0.1, 0.1])  # a survivor
+        write_trial(storage, SETTING, "s", trial_id, ppls)
+    write_trial(storage, SETTING, "s", "tpe-0003", [0.1, 0.1])  # a survivor
     assert read(tmp_path) == FidelityInfo(
         studies=(
             Fidelity(
-                cell=CELL,
+                setting=SETTING,
                 study="s",
                 trial_ids=("default-0000", "random-0001", "random-0002"),
                 epochs=(1, 2),
@@ -40,9 +40,9 @@ def test_the_order_turns_round_at_the_second_epoch(tmp_path: Path) -> None:
 
 
 def test_two_trials_have_a_regret_and_no_correlation(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "random-0001", [2.0, 1.5])
+    write_trial(str(tmp_path), SETTING, "s", "random-0001", [2.0, 1.5])
     assert read(tmp_path).is_empty
-    write_trial(str(tmp_path), CELL, "s", "random-0002", [3.0, 1.0])
+    write_trial(str(tmp_path), SETTING, "s", "random-0002", [3.0, 1.0])
     info = read(tmp_path)
     assert info.studies[0].spearman == (None, None)
     left, right = draw_fidelity(info).axes

@@ -13,7 +13,7 @@ from analysis import paper
 from analysis.figures import FIGURES
 from analysis.figures.figure1 import Point, SubspaceInfo, draw_subspace, subspace_distances
 from analysis.records.load import load_results
-from study.records.records import Cell, Records
+from study.records.records import Records, Setting
 from trainables.recipes import FIGURE1
 
 NUM_EPOCHS = FIGURE1.num_epochs
@@ -33,7 +33,7 @@ def write(path: Path, beta: float, tau: float, seed: int, distances: Sequence[fl
         }
         for i, distance in enumerate(distances, start=1)
     ]  # fmt: skip
-    Records(str(path), Cell("ptb", "figure1", "al"), study).write("subspace", trial_id, 1, rows)
+    Records(str(path), Setting("ptb", "figure1", "al"), study).write("subspace", trial_id, 1, rows)
     return trial_id
 
 

@@ -14,12 +14,12 @@ from PIL import Image
 
 from analysis.figures import FIGURES, drawings, skipped, style
 from analysis.records.load import Results, load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.landscape import write_landscape, write_subspace_runs
 from tests.support.synthetic import write_run, write_trial
 from trainables.recipes import VARIANTS
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def landscape(tmp_path_factory: pytest.TempPathFactory) -> Results:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         for variant in ("baseline", "real"):
-            cell = CELL._replace(variant=variant)
-            write_landscape(storage, cell, num_random=10, num_tpe=10, num_seeds=2, max_epochs=12)
+            setting = SETTING._replace(variant=variant)
+            write_landscape(storage, setting, num_random=10, num_tpe=10, num_seeds=2, max_epochs=12)
         write_subspace_runs(storage, num_seeds=2, num_epochs=2)
     return load_results([storage])
 
@@ -73,60 +73,60 @@ def empty(storage: str) -> None:
 
 
 def only_a_run(storage: str) -> None:
-    write_run(storage, CELL, "s")
+    write_run(storage, SETTING, "s")
 
 
 def one_epoch(storage: str) -> None:
     for variant in VARIANTS:
-        write_trial(storage, CELL._replace(variant=variant), variant, "default-0000", [50.0])
+        write_trial(storage, SETTING._replace(variant=variant), variant, "default-0000", [50.0])
 
 
 def all_failed(storage: str) -> None:
-    write_run(storage, CELL, "s")
+    write_run(storage, SETTING, "s")
     for i in range(5):
         more = {"tau": 3.0 + i, "stopped_by": "non_finite_loss"}
-        write_trial(storage, CELL, "s", f"random-{i:04d}", [math.nan], status="failed", **more)
-    write_trial(storage, CELL, "s", "tpe-0005", [], status="failed", stopped_by="error")
+        write_trial(storage, SETTING, "s", f"random-{i:04d}", [math.nan], status="failed", **more)
+    write_trial(storage, SETTING, "s", "tpe-0005", [], status="failed", stopped_by="error")
 
 
 def all_pruned(storage: str) -> None:
-    write_run(storage, CELL, "s", grace_period=2, reduction_factor=3, max_epochs=50)
+    write_run(storage, SETTING, "s", grace_period=2, reduction_factor=3, max_epochs=50)
     for i in range(6):
         more = {"tau": 3.0 + i, "stopped_by": "asha", "would_stop_epoch": 2}
-        write_trial(storage, CELL, "s", f"tpe-{i:04d}", [300.0 - i, 200.0 - i], status="pruned", **more)
+        write_trial(storage, SETTING, "s", f"tpe-{i:04d}", [300.0 - i, 200.0 - i], status="pruned", **more)
 
 
 def half_finished(storage: str) -> None:
-    write_run(storage, CELL, "s", outcome="running", ended_at=None)
+    write_run(storage, SETTING, "s", outcome="running", ended_at=None)
     for i in range(6):
-        write_trial(storage, CELL, "s", f"random-{i:04d}", [300.0, 200.0 - i], status="interrupted", tau=3.0 + i)
-    write_trial(storage, CELL, "s", "tpe-0007", [], status="interrupted")
+        write_trial(storage, SETTING, "s", f"random-{i:04d}", [300.0, 200.0 - i], status="interrupted", tau=3.0 + i)
+    write_trial(storage, SETTING, "s", "tpe-0007", [], status="interrupted")
     write_subspace_runs(storage, num_seeds=1, num_epochs=4, unfinished=1)
 
 
 def all_equal(storage: str) -> None:
     for variant in ("baseline", "real"):
-        cell = CELL._replace(variant=variant)
+        setting = SETTING._replace(variant=variant)
         for i in range(20):
             more = {"tau": 3.0 + i, "gamma": 0.5, "drop_prob": 0.1 + i / 50}
-            write_trial(storage, cell, variant, f"random-{i:04d}", [300.0, 200.0], **more)
+            write_trial(storage, setting, variant, f"random-{i:04d}", [300.0, 200.0], **more)
         for seed in (101, 102):
-            write_trial(storage, cell, variant, f"confirm-paper-s{seed}", [200.0], origin="paper", seed=seed)
+            write_trial(storage, setting, variant, f"confirm-paper-s{seed}", [200.0], origin="paper", seed=seed)
 
 
 def one_seed(storage: str) -> None:
     for variant, ppl in (("baseline", 90.0), ("real", 80.0)):
-        cell = CELL._replace(variant=variant)
-        write_trial(storage, cell, variant, "confirm-paper-s101", [300.0, ppl], origin="paper", seed=101)
-        write_trial(storage, cell, variant, "random-0001", [300.0, ppl])
-        write_trial(storage, cell, variant, "random-0002", [math.nan], status="failed", drop_prob=0.2)
+        setting = SETTING._replace(variant=variant)
+        write_trial(storage, setting, variant, "confirm-paper-s101", [300.0, ppl], origin="paper", seed=101)
+        write_trial(storage, setting, variant, "random-0001", [300.0, ppl])
+        write_trial(storage, setting, variant, "random-0002", [math.nan], status="failed", drop_prob=0.2)
     write_subspace_runs(storage, num_seeds=1, num_epochs=2)
 
 
 def far_apart(storage: str) -> None:
     for i in range(9):
         more = {"tau": 3.0 + i, "gamma": 0.5 + i, "drop_prob": i / 20}
-        write_trial(storage, CELL, "s", f"random-{i:04d}", [1e300, 1e250 * (i + 1)], **more)
+        write_trial(storage, SETTING, "s", f"random-{i:04d}", [1e300, 1e250 * (i + 1)], **more)
 
 
 SHOWN: dict[Callable[[str], None], set[str]] = {

@@ -12,19 +12,19 @@ import scipy.stats
 
 from analysis.figures.forest import ForestInfo, Line, draw_forest, forest
 from analysis.records.load import load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import write_trial
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 BASE = {101: 100.0, 102: 102.0, 103: 98.0, 104: 90.0}
 REAL = {101: 95.0, 102: 95.0, 103: 94.0, 105: 10.0}
 
 
 def confirm(path: Path, variant: str, origin: str, ppls: Mapping[int, float], *, size: str = "small") -> None:
     for seed, ppl in ppls.items():
-        cell = CELL._replace(variant=variant, size=size)
+        setting = SETTING._replace(variant=variant, size=size)
         trial_id, study = f"confirm-{origin}-s{seed}", f"{variant}-{size}"
-        write_trial(str(path), cell, study, trial_id, [ppl], origin=origin, seed=seed)
+        write_trial(str(path), setting, study, trial_id, [ppl], origin=origin, seed=seed)
 
 
 def read(path: Path) -> ForestInfo:
@@ -39,7 +39,7 @@ def test_pairs_over_common_seeds(tmp_path: Path) -> None:
     names = tuple(f"confirm-paper-s{seed}" for seed in (101, 102, 103))
     recipe, tuned = read(tmp_path).lines
     assert recipe == Line(
-        cell=CELL,
+        setting=SETTING,
         kind="recipe",
         ratio=pytest.approx(math.exp(differences.mean())),
         low=pytest.approx(math.exp(low)),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from analysis.figures.importance import MIN_DRAWS, ImportanceInfo, draw_importance, importances
 from analysis.records.load import load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import write_trial
 
-CELL = Cell("ptb", "small", "re")
+SETTING = Setting("ptb", "small", "re")
 
 
 def write(path: Path, num: int, *, variant: str = "re") -> None:
@@ -18,8 +18,8 @@ def write(path: Path, num: int, *, variant: str = "re") -> None:
     for i in range(num):
         drop_prob, lr = rng.uniform(0.1, 0.8), rng.uniform(0.3, 3.0)
         ppl = 100.0 + 100.0 * (drop_prob - 0.3) ** 2
-        cell = CELL._replace(variant=variant)
-        write_trial(str(path), cell, variant, f"random-{i:04d}", [ppl], drop_prob=drop_prob, lr=lr)
+        setting = SETTING._replace(variant=variant)
+        write_trial(str(path), setting, variant, f"random-{i:04d}", [ppl], drop_prob=drop_prob, lr=lr)
 
 
 def read(path: Path) -> ImportanceInfo:
@@ -29,7 +29,7 @@ def read(path: Path) -> ImportanceInfo:
 def test_the_parameter_that_decides_comes_first(tmp_path: Path) -> None:
     write(tmp_path, 40)
     (found,) = read(tmp_path).studies
-    assert (found.cell, found.study, found.num_draws) == (CELL, "re", 40)
+    assert (found.setting, found.study, found.num_draws) == (SETTING, "re", 40)
     assert found.trial_ids[:2] == ("random-0000", "random-0001")
     assert found.parameters == ("drop_prob", "lr")
     assert found.shares[0] > 0.8

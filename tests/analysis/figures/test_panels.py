@@ -10,22 +10,22 @@ import pytest
 
 from analysis.figures import panels as groups
 from analysis.records.load import Results, load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import write_run, write_trial
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
 class Item(NamedTuple):
-    cell: Cell
+    setting: Setting
     number: int
 
 
 ITEMS = [
-    Item(CELL._replace(variant="al"), 1),
-    Item(CELL, 2),
-    Item(CELL._replace(size="large"), 3),
-    Item(Cell("toy", "tiny", "re"), 4),
+    Item(SETTING._replace(variant="al"), 1),
+    Item(SETTING, 2),
+    Item(SETTING._replace(size="large"), 3),
+    Item(Setting("toy", "tiny", "re"), 4),
 ]
 
 
@@ -67,15 +67,15 @@ def test_missing_values_are_none() -> None:
 
 
 def test_studies_without_a_trial_do_not_count(tmp_path: Path) -> None:
-    write_run(str(tmp_path), CELL, "s")
+    write_run(str(tmp_path), SETTING, "s")
     assert groups.studies(load_results([str(tmp_path)])) == []
 
 
 def test_curves_are_finite_and_of_the_study(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "random-0001", [500.0, math.nan, 300.0], status="failed")
-    write_trial(str(tmp_path), CELL, "s", "random-0002", [math.nan], status="failed")
-    write_trial(str(tmp_path), CELL, "s", "tpe-0003", [250.0])
-    write_trial(str(tmp_path), CELL._replace(size="large"), "other", "tpe-0001", [99.0])
+    write_trial(str(tmp_path), SETTING, "s", "random-0001", [500.0, math.nan, 300.0], status="failed")
+    write_trial(str(tmp_path), SETTING, "s", "random-0002", [math.nan], status="failed")
+    write_trial(str(tmp_path), SETTING, "s", "tpe-0003", [250.0])
+    write_trial(str(tmp_path), SETTING._replace(size="large"), "other", "tpe-0001", [99.0])
     results = load_results([str(tmp_path)])
     (study, other) = groups.studies(results)
     found = {name: (e.tolist(), p.tolist()) for name, (e, p) in groups.curves(results, study).items()}
@@ -85,7 +85,7 @@ def test_curves_are_finite_and_of_the_study(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", ["complete", "interrupted"])
 def test_statuses_are_counted_by_name(status: str, tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "default-0000", [50.0], status=status)
+    write_trial(str(tmp_path), SETTING, "s", "default-0000", [50.0], status=status)
     results: Results = load_results([str(tmp_path)])
     expected = dict.fromkeys(("complete", "pruned", "failed", "interrupted"), 0) | {status: 1}
     assert groups.status_counts(results.trials) == expected

@@ -11,10 +11,10 @@ import pytest
 from analysis.figures.search_trials import SearchTrials, SearchTrialsInfo, perplexity_range, search_trials
 from analysis.figures.slices import draw_slices
 from analysis.records.load import load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import write_trial
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
 @pytest.fixture
@@ -28,14 +28,14 @@ def info(tmp_path: Path) -> SearchTrialsInfo:
         ("tpe-0004", 0.2, 15.0, "stop", [85.0], "pruned"),
     ):
         more = {"drop_prob": drop_prob, "tau": tau, "target_gradient": gradient, "status": status}
-        write_trial(str(tmp_path), CELL, "s", trial_id, ppls, **more)
-    write_trial(str(tmp_path), CELL, "s", "confirm-paper-s101", [10.0], origin="paper", drop_prob=0.8)
+        write_trial(str(tmp_path), SETTING, "s", trial_id, ppls, **more)
+    write_trial(str(tmp_path), SETTING, "s", "confirm-paper-s101", [10.0], origin="paper", drop_prob=0.8)
     return search_trials(load_results([str(tmp_path)]))
 
 
 def test_what_the_search_varied(info: SearchTrialsInfo) -> None:
     expected = SearchTrials(
-        cell=CELL,
+        setting=SETTING,
         study="s",
         trial_ids=("default-0000", "random-0001", "random-0002", "random-0003", "tpe-0004"),
         statuses=("complete", "complete", "complete", "failed", "pruned"),
@@ -53,10 +53,10 @@ def test_what_the_search_varied(info: SearchTrialsInfo) -> None:
 
 
 def test_nothing_to_draw_without_a_complete_trial_or_a_difference(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "tpe-0001", [80.0], status="pruned", tau=3.0)
-    write_trial(str(tmp_path), CELL, "s", "tpe-0002", [80.0], status="failed")
+    write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [80.0], status="pruned", tau=3.0)
+    write_trial(str(tmp_path), SETTING, "s", "tpe-0002", [80.0], status="failed")
     assert search_trials(load_results([str(tmp_path)])).is_empty
-    write_trial(str(tmp_path), CELL._replace(size="large"), "t", "tpe-0001", [80.0])
+    write_trial(str(tmp_path), SETTING._replace(size="large"), "t", "tpe-0001", [80.0])
     assert search_trials(load_results([str(tmp_path)])).is_empty
 
 

@@ -10,10 +10,10 @@ from matplotlib.collections import PathCollection
 
 from analysis.figures.tau_gamma import MapPoint, TauGammaInfo, TauGammaMap, draw_tau_gamma, tau_gamma
 from analysis.records.load import load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import write_trial
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
 def read(path: Path) -> TauGammaInfo:
@@ -31,8 +31,8 @@ def storage(tmp_path: Path) -> Path:
         ("random-0004", 3.0, 0.6, [70.0, math.nan], "failed"),
     ):
         more = {"stopped_by": "non_finite_loss"} if status == "failed" else {}
-        write_trial(str(tmp_path), CELL, "s", trial_id, ppls, status=status, tau=tau, gamma=gamma, **more)
-    write_trial(str(tmp_path), CELL._replace(variant="re"), "re", "random-0001", [50.0])
+        write_trial(str(tmp_path), SETTING, "s", trial_id, ppls, status=status, tau=tau, gamma=gamma, **more)
+    write_trial(str(tmp_path), SETTING._replace(variant="re"), "re", "random-0001", [50.0])
     return tmp_path
 
 
@@ -48,7 +48,7 @@ def test_every_trial_of_the_augmented_variants(storage: Path) -> None:
     points = tuple(MapPoint(**dict(zip(names, row, strict=True))) for row in rows)
     (found,) = read(storage).maps
     assert found == TauGammaMap(
-        cell=CELL, study="s", points=points, best_ppl=80.0, share_area=found.share_area
+        setting=SETTING, study="s", points=points, best_ppl=80.0, share_area=found.share_area
     )  # fmt: skip
     assert found.share_area is not None
     assert 0.3 < found.share_area < 0.7  # the upper end of tau belongs to the two
@@ -66,7 +66,7 @@ def test_the_picture_colours_complete_trials_and_rings_the_plateau(storage: Path
 
 
 def test_empty_until_a_trial_is_complete(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "tpe-0001", [50.0], status="pruned")
+    write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [50.0], status="pruned")
     found = read(tmp_path)
     assert found.is_empty
     assert len(found.maps[0].points) == 1

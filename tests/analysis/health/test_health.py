@@ -12,13 +12,13 @@ import pytest
 from analysis.health import CHECKS, OK, PROBLEM, WARNING, Check, check_health
 from analysis.health.confirmation import MIN_SEEDS
 from analysis.records.load import Results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support import memory
 from tests.support.synthetic import START
 from trainables.recipes import SIZES
 
-CELLS = (Cell("ptb", "small", "baseline"), Cell("ptb", "small", "real"))
-STUDY = memory.name_of(CELLS[1])
+SETTINGS = (Setting("ptb", "small", "baseline"), Setting("ptb", "small", "real"))
+STUDY = memory.name_of(SETTINGS[1])
 LATER = START + timedelta(days=1)
 NUM_RANDOM, NUM_TPE = 24, 8
 
@@ -29,9 +29,9 @@ class World:
     def __init__(self) -> None:
         self.trials: list[memory.Row] = []
         self.runs: list[memory.Row] = []
-        for i, cell in enumerate(CELLS):
+        for i, setting in enumerate(SETTINGS):
             rng = np.random.default_rng(i)
-            self.trials.append(memory.trial(cell, "default-0000", 90.0, seed=10_000))
+            self.trials.append(memory.trial(setting, "default-0000", 90.0, seed=10_000))
             for n in range(1, 1 + NUM_RANDOM + NUM_TPE):
                 block = "random" if n <= NUM_RANDOM else "tpe"
                 params: dict[str, Any] = {
@@ -46,12 +46,12 @@ class World:
                     }  # fmt: skip
                 ppl = 80.0 if n == NUM_RANDOM + NUM_TPE else 84.0 + n
                 audit = {"audit": True} if n == NUM_RANDOM + 1 else {}
-                self.trials.append(memory.trial(cell, f"{block}-{n:04d}", ppl, seed=10_000 + n, **params, **audit))
+                self.trials.append(memory.trial(setting, f"{block}-{n:04d}", ppl, seed=10_000 + n, **params, **audit))
             for origin, level in (("paper", 88.0), (f"tpe-{NUM_RANDOM + NUM_TPE:04d}", 80.0)):
                 self.trials += memory.confirm(
-                    cell, memory.by_seed(level, key=str(cell)), origin=origin, started_at=LATER
+                    setting, memory.by_seed(level, key=str(setting)), origin=origin, started_at=LATER
                 )
-            self.runs.append(memory.run(cell, num_samples=1 + NUM_RANDOM + NUM_TPE))
+            self.runs.append(memory.run(setting, num_samples=1 + NUM_RANDOM + NUM_TPE))
 
     def results(self) -> Results:
         return memory.results(self.trials, self.runs)
@@ -68,7 +68,7 @@ class World:
         self.trials = [r for r in self.trials if r["study"] != STUDY or not r["trial_id"].startswith(trial_id)]
 
     def add(self, trial_id: str, ppl: float, **columns: Any) -> None:
-        self.trials.append(memory.trial(CELLS[1], trial_id, ppl, **columns))
+        self.trials.append(memory.trial(SETTINGS[1], trial_id, ppl, **columns))
 
 
 def faults(world: World) -> dict[str, list[Check]]:
@@ -204,9 +204,9 @@ def test_the_same_said_of_two_studies_is_said_once() -> None:
         row["max_epochs"] = 6
     found = faults(world)["trial length"]
     assert [c.message for c in found] == [
-        f"{memory.name_of(CELLS[0])}, {STUDY}: trials of 6 epochs, the full length is {SIZES['small'].max_epochs}"
+        f"{memory.name_of(SETTINGS[0])}, {STUDY}: trials of 6 epochs, the full length is {SIZES['small'].max_epochs}"
     ]
-    assert found[0].studies == (memory.name_of(CELLS[0]), STUDY)
+    assert found[0].studies == (memory.name_of(SETTINGS[0]), STUDY)
 
 
 def test_problems_come_first() -> None:
@@ -250,7 +250,7 @@ def test_few_random_draws_do_not_tell_a_range() -> None:
 
 def test_the_text_of_other_records_counts_too() -> None:
     world = World()
-    mass = {**CELLS[0]._asdict(), "study": "other", "trial_id": "confirm-paper-s101", "corpus_sha256": "another"}
+    mass = {**SETTINGS[0]._asdict(), "study": "other", "trial_id": "confirm-paper-s101", "corpus_sha256": "another"}
     found = check_health(memory.results(world.trials, world.runs, word_mass=[mass]))
     assert [c.level for c in found if c.name == "corpus"] == [PROBLEM]
 

@@ -19,8 +19,8 @@ from analysis.measures.best_of_n import (
     median_best_bounds,
     random_block,
 )
-from study.records.records import Cell
-from tests.support.frames import CELL, only_study
+from study.records.records import Setting
+from tests.support.frames import SETTING, only_study
 from tests.support.memory import trial
 from trainables.recipes import CORPORA
 
@@ -135,14 +135,14 @@ def test_crossing_budgets() -> None:
 def test_the_random_block_alone_counts() -> None:
     study = only_study(
         [
-            trial(CELL, "default-0000", 50.0),
-            trial(CELL, "random-0002", 120.0, device_s=7200.0),
-            trial(CELL, "random-0001", 110.0, device_s=1800.0),
-            trial(CELL, "random-0003", None, status="failed", stopped_by="non_finite_loss"),
-            trial(CELL, "random-0004", 130.0, status="failed", stopped_by="non_finite_loss"),
-            trial(CELL, "random-0005", 100.0, status="failed", stopped_by="error"),
-            trial(CELL, "random-0006", 100.0, status="interrupted"),
-            trial(CELL, "tpe-0007", 60.0),
+            trial(SETTING, "default-0000", 50.0),
+            trial(SETTING, "random-0002", 120.0, device_s=7200.0),
+            trial(SETTING, "random-0001", 110.0, device_s=1800.0),
+            trial(SETTING, "random-0003", None, status="failed", stopped_by="non_finite_loss"),
+            trial(SETTING, "random-0004", 130.0, status="failed", stopped_by="non_finite_loss"),
+            trial(SETTING, "random-0005", 100.0, status="failed", stopped_by="error"),
+            trial(SETTING, "random-0006", 100.0, status="interrupted"),
+            trial(SETTING, "tpe-0007", 60.0),
         ]
     )
     block = random_block(study)
@@ -154,7 +154,7 @@ def test_the_random_block_alone_counts() -> None:
 
 
 def test_the_frame_of_a_curve() -> None:
-    study = only_study([trial(CELL, f"random-{i:04d}", 100.0 + i) for i in range(1, 21)])
+    study = only_study([trial(SETTING, f"random-{i:04d}", 100.0 + i) for i in range(1, 21)])
     frame = expected_best_frame(random_block(study))
     assert list(frame["n"]) == list(range(1, 21))
     assert list(frame["device_h"]) == pytest.approx([0.01 * n for n in range(1, 21)])
@@ -162,14 +162,14 @@ def test_the_frame_of_a_curve() -> None:
     assert frame["median_low"].notna().tolist() == [n <= 3 for n in range(1, 21)]
     first = frame.iloc[0]
     assert first["median_low"] <= first["median_ppl"] <= first["median_high"]
-    assert expected_best_frame(random_block(only_study([trial(CELL, "tpe-0001", 9.0)]))).empty
+    assert expected_best_frame(random_block(only_study([trial(SETTING, "tpe-0001", 9.0)]))).empty
 
 
 def test_an_unknown_corpus_has_no_value_for_what_diverged() -> None:
-    cell = Cell("news", "tiny", "real")
+    setting = Setting("news", "tiny", "real")
     rows = [
-        trial(CELL, "random-0001", 90.0, corpus=cell.corpus),
-        trial(CELL, "random-0002", None, status="failed", stopped_by="non_finite_loss", corpus=cell.corpus),
+        trial(SETTING, "random-0001", 90.0, corpus=setting.corpus),
+        trial(SETTING, "random-0002", None, status="failed", stopped_by="non_finite_loss", corpus=setting.corpus),
     ]
-    block = random_block(only_study(rows, cell))
+    block = random_block(only_study(rows, setting))
     assert (block.trial_ids, block.num_left_out) == (("random-0001",), 1)

@@ -10,14 +10,14 @@ import scipy.stats
 
 from analysis.measures.fidelity import fidelity, spearman, unpruned_epochs
 from analysis.records.studies import study_of
-from tests.support.frames import CELL, epoch_rows
+from tests.support.frames import SETTING, epoch_rows
 from tests.support.memory import Row, results, trial
 
 
 def frame_of(curves: dict[str, list[float]]):  # noqa: ANN201
     rows: list[Row] = []
     for trial_id, ppls in curves.items():
-        rows += epoch_rows(CELL, trial_id, ppls)
+        rows += epoch_rows(SETTING, trial_id, ppls)
     return fidelity(results(epochs=rows).epochs)
 
 
@@ -61,18 +61,18 @@ def test_spearman_is_scipys_ties_included() -> None:
 
 def test_survivors_of_asha_do_not_count() -> None:
     rows = [
-        trial(CELL, "default-0000", 90.0),
-        trial(CELL, "random-0001", 90.0),
-        trial(CELL, "random-0002", None, status="failed"),
-        trial(CELL, "tpe-0003", 90.0),
-        trial(CELL, "tpe-0004", 90.0, audit=True),
-        trial(CELL, "tpe-0005", 90.0, audit=None),
-        trial(CELL, "confirm-paper-s101", 90.0, origin="paper"),
+        trial(SETTING, "default-0000", 90.0),
+        trial(SETTING, "random-0001", 90.0),
+        trial(SETTING, "random-0002", None, status="failed"),
+        trial(SETTING, "tpe-0003", 90.0),
+        trial(SETTING, "tpe-0004", 90.0, audit=True),
+        trial(SETTING, "tpe-0005", 90.0, audit=None),
+        trial(SETTING, "confirm-paper-s101", 90.0, origin="paper"),
     ]
-    epochs = [row for one in rows for row in epoch_rows(CELL, one["trial_id"], [95.0, 90.0])]
-    epochs += epoch_rows(CELL, "random-0001", [1.0], study="another")
+    epochs = [row for one in rows for row in epoch_rows(SETTING, one["trial_id"], [95.0, 90.0])]
+    epochs += epoch_rows(SETTING, "random-0001", [1.0], study="another")
     made = results(rows, epochs=epochs)
-    study = study_of(made, CELL)
+    study = study_of(made, SETTING)
     assert study is not None
     found = unpruned_epochs(made, study)
     assert sorted(set(found["trial_id"])) == ["default-0000", "random-0001", "tpe-0004"]

@@ -8,15 +8,15 @@ import pytest
 
 from analysis.measures.sessions import sessions
 from analysis.records.studies import second_session_of
-from analysis.tables.footnote4 import CELLS, footnote_4
-from study.records.records import Cell
+from analysis.tables.footnote4 import SETTINGS, footnote_4
+from study.records.records import Setting
 from tests.support.frames import epoch_rows
 from tests.support.memory import Row, results, trial
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
-def two_sessions(cell: Cell, curves: dict[str, list[float]], **columns: object) -> tuple[list[Row], list[Row]]:
+def two_sessions(setting: Setting, curves: dict[str, list[float]], **columns: object) -> tuple[list[Row], list[Row]]:
     """Trials whose second session begins at epoch 3, and their epochs."""
     trials, epochs = [], []
     for trial_id, ppls in curves.items():
@@ -24,9 +24,9 @@ def two_sessions(cell: Cell, curves: dict[str, list[float]], **columns: object) 
         seed = {"seed": int(rest[-1][1:])} if block == "confirm" else {"seed": 1}
         origin = rest[0] if block == "confirm" else None
         trials.append(
-            trial(cell, trial_id, min(ppls), origin=origin, max_epochs=4, second_session_epoch=3, **(seed | columns))
+            trial(setting, trial_id, min(ppls), origin=origin, max_epochs=4, second_session_epoch=3, **(seed | columns))
         )
-        epochs += epoch_rows(cell, trial_id, ppls)
+        epochs += epoch_rows(setting, trial_id, ppls)
     return trials, epochs
 
 
@@ -40,9 +40,9 @@ CURVES = {
 
 
 def test_the_sessions_by_hand() -> None:
-    trials, epochs = two_sessions(CELL, CURVES)
+    trials, epochs = two_sessions(SETTING, CURVES)
     made = results(trials, epochs=epochs)
-    study = second_session_of(made, CELL)
+    study = second_session_of(made, SETTING)
     assert study is not None
     found = sessions(made, study)
     assert found is not None
@@ -57,32 +57,32 @@ def test_the_sessions_by_hand() -> None:
 
 
 def test_without_confirm_trials_the_default_trial_stands() -> None:
-    trials, epochs = two_sessions(CELL, {"default-0000": CURVES["default-0000"]})
+    trials, epochs = two_sessions(SETTING, {"default-0000": CURVES["default-0000"]})
     made = results(trials, epochs=epochs)
-    found = sessions(made, second_session_of(made, CELL))  # type: ignore[arg-type]
+    found = sessions(made, second_session_of(made, SETTING))  # type: ignore[arg-type]
     assert found is not None
     assert (found.first, found.second) == ({1: 99.0}, {1: 97.0})
 
 
 def test_an_unfinished_trial_is_counted_and_left_out() -> None:
-    trials, epochs = two_sessions(CELL, dict(list(CURVES.items())[:2]))
+    trials, epochs = two_sessions(SETTING, dict(list(CURVES.items())[:2]))
     trials[1]["status"] = "interrupted"
     made = results(trials, epochs=epochs)
-    found = sessions(made, second_session_of(made, CELL))  # type: ignore[arg-type]
+    found = sessions(made, second_session_of(made, SETTING))  # type: ignore[arg-type]
     assert found is not None
     assert (list(found.first), found.num_unfinished) == ([101], 1)
     for row in trials:
         row["status"] = "interrupted"
     made = results(trials, epochs=epochs)
-    assert sessions(made, second_session_of(made, CELL)) is None  # type: ignore[arg-type]
+    assert sessions(made, second_session_of(made, SETTING)) is None  # type: ignore[arg-type]
 
 
 def test_the_table() -> None:
-    trials, epochs = two_sessions(CELL, CURVES)
-    others, more = two_sessions(Cell("toy", "tiny", "re"), {"confirm-paper-s101": [9.0, 8.0, 7.0, 8.0]})
+    trials, epochs = two_sessions(SETTING, CURVES)
+    others, more = two_sessions(Setting("toy", "tiny", "re"), {"confirm-paper-s101": [9.0, 8.0, 7.0, 8.0]})
     table = footnote_4(results(trials + others, epochs=epochs + more))
     rows = {row.name: row for row in table.rows}
-    assert list(rows) == [*("/".join(cell) for cell in CELLS), "toy/tiny/re"]
+    assert list(rows) == [*("/".join(setting) for setting in SETTINGS), "toy/tiny/re"]
     real = rows["ptb/small/real"].data
     assert real["first"] == pytest.approx((90 * 91 * 92) ** (1 / 3))
     assert real["both"] == pytest.approx((88 * 91 * 86) ** (1 / 3))
@@ -98,7 +98,7 @@ def test_the_table() -> None:
 
 
 def test_a_study_under_way_says_so() -> None:
-    trials, epochs = two_sessions(CELL, {"confirm-paper-s101": [9.0, 8.0]}, status="interrupted")
+    trials, epochs = two_sessions(SETTING, {"confirm-paper-s101": [9.0, 8.0]}, status="interrupted")
     table = footnote_4(results(trials, epochs=epochs))
     row = next(row for row in table.rows if row.name == "ptb/small/real")
     assert row.note == "no complete trial under the paper's recipe yet"

@@ -1,4 +1,4 @@
-"""Which study, which configuration and which seeds stand behind a cell's numbers."""
+"""Which study, which configuration and which seeds stand behind a setting's numbers."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ import scipy.stats
 
 from analysis.measures.settings import (
     NOT_CONFIRMED,
-    CellStudy,
     Estimate,
-    cells_with_records,
+    SettingStudy,
     confirmed_trials,
     ppl_by_seed,
     recipe_estimate,
+    settings_with_records,
     study_of,
     trial_ids,
     tuned_estimate,
     tuned_origin,
 )
 from analysis.records.load import load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.frames import confirmed, only_study
 from tests.support.memory import trial
 from tests.support.synthetic import write_run, write_trial
 from trainables.recipes import SIZES
 
-CELL = Cell("toy", "tiny", "re")
-FULL = SIZES[CELL.size].max_epochs
+SETTING = Setting("toy", "tiny", "re")
+FULL = SIZES[SETTING.size].max_epochs
 
 
 class Lab:
-    """A storage with one study of ``CELL``, written trial by trial."""
+    """A storage with one study of ``SETTING``, written trial by trial."""
 
     def __init__(self, path: Path, *, num_seeds: int = 3) -> None:
         self.storage = str(path)
-        write_run(self.storage, CELL, "s", num_seeds=num_seeds)
+        write_run(self.storage, SETTING, "s", num_seeds=num_seeds)
 
     def search(self, trial_id: str, best: float, status: str = "complete", **columns: object) -> None:
         # The last epochs are ordered the other way round: only the best ones may count.
-        write_trial(self.storage, CELL, "s", trial_id, [best, 300 - best], status=status, **columns)  # type: ignore[arg-type]
+        write_trial(self.storage, SETTING, "s", trial_id, [best, 300 - best], status=status, **columns)  # type: ignore[arg-type]
 
     def confirm(self, origin: str, seed: int, valid: float, test: float | None, status: str = "complete") -> None:
         write_trial(
-            self.storage, CELL, "s", f"confirm-{origin}-s{seed}", [valid + 5, valid + 2], status=status, origin=origin,
-            seed=seed, single_stream_valid_ppl=valid, test_ppl=test,
+            self.storage, SETTING, "s", f"confirm-{origin}-s{seed}", [valid + 5, valid + 2], status=status,
+            origin=origin, seed=seed, single_stream_valid_ppl=valid, test_ppl=test,
         )  # fmt: skip
 
     @property
-    def study(self) -> CellStudy:
-        study = study_of(load_results([self.storage]), CELL)
+    def study(self) -> SettingStudy:
+        study = study_of(load_results([self.storage]), SETTING)
         assert study is not None
         return study
 
@@ -88,7 +88,7 @@ def test_the_recipe_is_the_mean_over_its_seeds(lab: Lab) -> None:
 
 
 def test_without_a_single_stream_value_the_best_epoch_stands_in(lab: Lab) -> None:
-    write_trial(lab.storage, CELL, "s", "confirm-paper-s101", [90.0, 84.0, 86.0], origin="paper")
+    write_trial(lab.storage, SETTING, "s", "confirm-paper-s101", [90.0, 84.0, 86.0], origin="paper")
     valid = lab.recipe().valid
     assert valid is not None
     assert valid.mean == pytest.approx(84.0)
@@ -196,43 +196,44 @@ def test_nothing_complete_yet(lab: Lab, status: str, said: str) -> None:
 
 def test_all_failed(lab: Lab) -> None:
     for i in range(3):
-        write_trial(lab.storage, CELL, "s", f"random-{i:04d}", [math.nan], status="failed")
+        write_trial(lab.storage, SETTING, "s", f"random-{i:04d}", [math.nan], status="failed")
     assert tuned_estimate(lab.study) is None
     assert recipe_estimate(lab.study) is None
 
 
 def test_only_a_run(lab: Lab) -> None:
-    assert cells_with_records(load_results([lab.storage])) == [CELL]
+    assert settings_with_records(load_results([lab.storage])) == [SETTING]
     assert lab.study.trials.empty
     assert tuned_estimate(lab.study) is None
 
 
 def test_of_two_studies_the_one_with_more_stands_never_the_better_one(lab: Lab) -> None:
     lab.search("default-0000", 90.0)
-    write_run(lab.storage, CELL, "short", max_epochs=2)
+    write_run(lab.storage, SETTING, "short", max_epochs=2)
     for i in range(5):
-        write_trial(lab.storage, CELL, "short", f"random-{i:04d}", [20.0, 10.0], max_epochs=2)
+        write_trial(lab.storage, SETTING, "short", f"random-{i:04d}", [20.0, 10.0], max_epochs=2)
     study = lab.study
     assert (study.study, study.others) == ("s", ("short",))
 
 
-def test_cells_come_in_the_registries_order(tmp_path: Path) -> None:
-    cells = [
-        Cell("toy", "tiny", "re"), Cell("ptb", "large", "al"), Cell("ptb", "small", "real"), Cell("ptb", "small", "re"),
+def test_settings_come_in_the_registries_order(tmp_path: Path) -> None:
+    settings = [
+        Setting("toy", "tiny", "re"), Setting("ptb", "large", "al"), Setting("ptb", "small", "real"),
+        Setting("ptb", "small", "re"),
     ]  # fmt: skip
-    for cell in cells:
-        write_run(str(tmp_path), cell, "-".join(cell))
-    assert cells_with_records(load_results([str(tmp_path)])) == [cells[3], cells[2], cells[1], cells[0]]
+    for setting in settings:
+        write_run(str(tmp_path), setting, "-".join(setting))
+    assert settings_with_records(load_results([str(tmp_path)])) == [settings[3], settings[2], settings[1], settings[0]]
 
 
 def test_perplexities_by_seed() -> None:
-    rows = [trial(CELL, "tpe-0001", 80.0), *confirmed(CELL, "paper", [88.0, 89.0, 90.0, 91.0])]
-    rows += confirmed(CELL, "tpe-0001", [80.0])
+    rows = [trial(SETTING, "tpe-0001", 80.0), *confirmed(SETTING, "paper", [88.0, 89.0, 90.0, 91.0])]
+    rows += confirmed(SETTING, "tpe-0001", [80.0])
     rows[1]["test_ppl"] = None
     rows[2] |= {"single_stream_valid_ppl": None, "best_valid_ppl": 77.0, "test_ppl": 70.0}
     rows[3] |= {"status": "interrupted"}
     rows[4] |= {"single_stream_valid_ppl": math.inf}
-    study = only_study(rows, CELL)
+    study = only_study(rows, SETTING)
     assert ppl_by_seed(study, "paper", "valid") == {101: 88.0, 102: 77.0}
     assert ppl_by_seed(study, "paper", "test") == {102: 70.0, 104: 91.0}
     assert ppl_by_seed(study, "tpe-0001", "valid") == {101: 80.0}
@@ -244,20 +245,24 @@ def test_perplexities_by_seed() -> None:
 
 
 def test_what_is_handed_out_is_the_callers_own() -> None:
-    study = only_study(confirmed(CELL, "paper", [88.0]), CELL)
+    study = only_study(confirmed(SETTING, "paper", [88.0]), SETTING)
     ppl_by_seed(study, "paper", "valid").clear()
     assert ppl_by_seed(study, "paper", "valid") == {101: 88.0}
 
 
 def test_the_tuned_origin() -> None:
-    search = [trial(CELL, "default-0000", 90.0), trial(CELL, "random-0001", 85.0), trial(CELL, "tpe-0002", 83.0)]
-    recipe, first, second = (confirmed(CELL, origin, [88.0]) for origin in ("paper", "random-0001", "tpe-0002"))
-    assert tuned_origin(only_study(search, CELL)) is None
-    assert tuned_origin(only_study(search + recipe, CELL)) is None  # the recipe did not win
-    assert tuned_origin(only_study(search + recipe + first, CELL)) == "random-0001"
-    assert tuned_origin(only_study(search + recipe + first + second, CELL)) == "tpe-0002"
-    assert tuned_origin(only_study(search[:1] + recipe, CELL)) == "paper"
+    search = [
+        trial(SETTING, "default-0000", 90.0),
+        trial(SETTING, "random-0001", 85.0),
+        trial(SETTING, "tpe-0002", 83.0),
+    ]
+    recipe, first, second = (confirmed(SETTING, origin, [88.0]) for origin in ("paper", "random-0001", "tpe-0002"))
+    assert tuned_origin(only_study(search, SETTING)) is None
+    assert tuned_origin(only_study(search + recipe, SETTING)) is None  # the recipe did not win
+    assert tuned_origin(only_study(search + recipe + first, SETTING)) == "random-0001"
+    assert tuned_origin(only_study(search + recipe + first + second, SETTING)) == "tpe-0002"
+    assert tuned_origin(only_study(search[:1] + recipe, SETTING)) == "paper"
     under_way = [row | {"status": "interrupted"} for row in second]
-    assert tuned_origin(only_study(search + first + under_way, CELL)) == "random-0001"
+    assert tuned_origin(only_study(search + first + under_way, SETTING)) == "random-0001"
     unread = [row | {"single_stream_valid_ppl": None, "best_valid_ppl": None} for row in second]
-    assert tuned_origin(only_study(search + first + unread, CELL)) == "random-0001"
+    assert tuned_origin(only_study(search + first + unread, SETTING)) == "random-0001"

@@ -10,17 +10,17 @@ import pytest
 import scipy.stats
 
 from analysis.measures.tuning import search_value, tuning_debt, tuning_gain, winners_curse
-from analysis.records.studies import CellStudy
-from tests.support.frames import CELL, confirmed, only_study
+from analysis.records.studies import SettingStudy
+from tests.support.frames import SETTING, confirmed, only_study
 from tests.support.memory import Row, trial
 
 RECIPE, TUNED = [90.0, 92.0, 91.0], [81.0, 84.0, 82.0]
 STUDY = [
-    trial(CELL, "default-0000", 93.0),
-    trial(CELL, "tpe-0001", 79.0),
-    trial(CELL, "tpe-0002", 85.0),
-    *confirmed(CELL, "paper", RECIPE, tests=[88.0, 89.0, 90.0]),
-    *confirmed(CELL, "tpe-0001", TUNED, tests=[80.0, 81.0, 79.0]),
+    trial(SETTING, "default-0000", 93.0),
+    trial(SETTING, "tpe-0001", 79.0),
+    trial(SETTING, "tpe-0002", 85.0),
+    *confirmed(SETTING, "paper", RECIPE, tests=[88.0, 89.0, 90.0]),
+    *confirmed(SETTING, "tpe-0001", TUNED, tests=[80.0, 81.0, 79.0]),
 ]
 
 
@@ -34,7 +34,7 @@ def test_the_gain_is_tuned_over_recipe() -> None:
 
 
 def test_a_recipe_that_won_has_nothing_to_gain() -> None:
-    study = only_study([trial(CELL, "default-0000", 70.0), *STUDY[1:]])
+    study = only_study([trial(SETTING, "default-0000", 70.0), *STUDY[1:]])
     assert tuning_gain(study, "valid") is None
     curse = winners_curse(study)
     assert curse is not None
@@ -61,7 +61,7 @@ def test_the_winners_curse_is_fresh_seeds_over_the_search_value() -> None:
 
 def test_the_winners_curse_compares_like_with_like() -> None:
     """The search has no single-stream value: that of the fresh seeds must not be used."""
-    rows = [trial(CELL, "tpe-0001", 80.0), *confirmed(CELL, "tpe-0001", [84.0, 84.0, 84.0])]
+    rows = [trial(SETTING, "tpe-0001", 80.0), *confirmed(SETTING, "tpe-0001", [84.0, 84.0, 84.0])]
     for row in rows[1:]:
         row["single_stream_valid_ppl"] = 50.0
     found = winners_curse(only_study(rows))
@@ -125,7 +125,7 @@ def test_the_winners_curse_is_found_and_its_interval_covers() -> None:
     losses = rng.normal(4.4, noise, size=(600, 20)).min(axis=1)
     fresh = rng.normal(4.4, noise, size=(600, 6))
     for value, seeds in zip(losses, fresh, strict=True):
-        rows = [trial(CELL, "tpe-0001", math.exp(value)), *confirmed(CELL, "tpe-0001", list(np.exp(seeds)))]
+        rows = [trial(SETTING, "tpe-0001", math.exp(value)), *confirmed(SETTING, "tpe-0001", list(np.exp(seeds)))]
         found = winners_curse(bare_study(rows))
         assert found is not None
         covered += found.low <= 4.4 - value <= found.high  # type: ignore[operator]
@@ -135,8 +135,8 @@ def test_the_winners_curse_is_found_and_its_interval_covers() -> None:
     assert covered / 600 == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 600))
 
 
-def bare_study(rows: list[Row]) -> CellStudy:
+def bare_study(rows: list[Row]) -> SettingStudy:
     """A study with the few columns that are looked at: a whole record takes ten times as long to make."""
     columns = ["trial_id", "block", "origin", "status", "seed", "best_valid_ppl", "single_stream_valid_ppl"]
     frame = pd.DataFrame([{column: row.get(column) for column in columns} for row in rows])
-    return CellStudy(cell=CELL, study="s", trials=frame, num_seeds=6)
+    return SettingStudy(setting=SETTING, study="s", trials=frame, num_seeds=6)

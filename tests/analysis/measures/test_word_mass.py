@@ -9,19 +9,19 @@ import pytest
 from analysis.measures.word_mass import MEASURES, NUM_FREQUENT, TOGETHER, comparisons
 from analysis.records.load import Results
 from analysis.tables.word_mass import word_mass
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.frames import confirmed
 from tests.support.memory import Row, name_of, results
 
-BASE, REAL = Cell("ptb", "large", "baseline"), Cell("ptb", "large", "real")
+BASE, REAL = Setting("ptb", "large", "baseline"), Setting("ptb", "large", "real")
 WORDS = {"the": (1, 500), "<unk>": (2, 450), "N": (3, 300), "an": (32, 20), "rare": (49, 3)}
 
 
-def masses(cell: Cell, seed: int, factor: float, *, origin: str = "paper", split: str = "test") -> list[Row]:
+def masses(setting: Setting, seed: int, factor: float, *, origin: str = "paper", split: str = "test") -> list[Row]:
     """Every word's share of 10,000 positions times a factor; elsewhere half of it."""
     return [
         {
-            **cell._asdict(), "study": name_of(cell), "trial_id": f"confirm-{origin}-s{seed}", "attempt": 1,
+            **setting._asdict(), "study": name_of(setting), "trial_id": f"confirm-{origin}-s{seed}", "attempt": 1,
             "seed": seed, "epoch": 9, "split": split, "word": word, "frequency_rank": rank, "num_train": 10 * count,
             "num_split": count, "num_positions": 10_000, "mean_probability": factor * count / 10_000,
             "mean_probability_elsewhere": factor * count / 20_000,
@@ -31,7 +31,7 @@ def masses(cell: Cell, seed: int, factor: float, *, origin: str = "paper", split
 
 
 def made(**more: list[Row]) -> Results:
-    trials = [row for cell in (BASE, REAL) for row in confirmed(cell, "paper", [70.0, 71.0, 72.0])]
+    trials = [row for setting in (BASE, REAL) for row in confirmed(setting, "paper", [70.0, 71.0, 72.0])]
     rows = [row for seed, f in ((101, 1.0), (102, 1.1), (103, 0.9)) for row in masses(BASE, seed, f)]
     rows += [row for seed, f in ((101, 0.8), (102, 0.9), (103, 0.75), (104, 9.9)) for row in masses(REAL, seed, f)]
     return results(trials + more.get("trials", []), word_mass=rows + more.get("word_mass", []))
@@ -39,7 +39,7 @@ def made(**more: list[Row]) -> Results:
 
 def test_the_contrast_is_paired_over_seeds() -> None:
     (one,) = comparisons(made(), "real", "baseline")
-    assert (one.corpus, one.size, one.setting, one.split) == ("ptb", "large", "recipe", "test")
+    assert (one.corpus, one.size, one.configuration, one.split) == ("ptb", "large", "recipe", "test")
     found = one.contrast("<unk>", MEASURES[0])
     assert found is not None
     assert found.seeds == (101, 102, 103)  # 104 is no confirmed trial of the study
@@ -58,13 +58,13 @@ def test_words_and_the_frequent_ones_together() -> None:
     assert NUM_FREQUENT >= 3
 
 
-def test_a_second_setting_and_split_are_kept_apart() -> None:
-    tuned = [row for cell in (BASE, REAL) for row in confirmed(cell, "tpe-0001", [60.0])]
+def test_a_second_configuration_and_split_are_kept_apart() -> None:
+    tuned = [row for setting in (BASE, REAL) for row in confirmed(setting, "tpe-0001", [60.0])]
     search = [row | {"trial_id": "tpe-0001", "block": "tpe", "origin": None} for row in (tuned[0], tuned[1])]
-    rows = [row for cell in (BASE, REAL) for row in masses(cell, 101, 2.0, origin="tpe-0001")]
+    rows = [row for setting in (BASE, REAL) for row in masses(setting, 101, 2.0, origin="tpe-0001")]
     rows += masses(BASE, 101, 1.0, split="valid")
     found = list(comparisons(made(trials=tuned + search, word_mass=rows), "real", "baseline"))
-    assert [(one.setting, one.split) for one in found] == [("recipe", "test"), ("tuned", "test")]
+    assert [(one.configuration, one.split) for one in found] == [("recipe", "test"), ("tuned", "test")]
     assert found[1].contrast("the", MEASURES[0]).ratio == pytest.approx(1.0)  # type: ignore[union-attr]
 
 
@@ -97,7 +97,7 @@ def test_a_mass_of_nothing_is_left_out() -> None:
     rows = masses(BASE, 101, 1.0)
     for row in rows:
         row["mean_probability_elsewhere"] = math.nan
-    trials = [row for cell in (BASE, REAL) for row in confirmed(cell, "paper", [70.0])]
+    trials = [row for setting in (BASE, REAL) for row in confirmed(setting, "paper", [70.0])]
     (one,) = comparisons(results(trials, word_mass=rows + masses(REAL, 101, 0.5)), "real", "baseline")
     assert one.contrast("the", MEASURES[1]) is None
     found = one.contrast("the", MEASURES[0])

@@ -11,10 +11,10 @@ import pytest
 from analysis.page.citations import CitationIndex, show
 from analysis.records.load import load_results
 from analysis.tables.table import Source
-from study.records.records import Cell, Records
+from study.records.records import Records, Setting
 from tests.support.synthetic import START, write_run, write_trial
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 SHA = "ab" * 32
 
 
@@ -26,16 +26,16 @@ def citation_index(tmp_path: Path) -> CitationIndex:
         "corpus_sha256": SHA, "git_commit": "c" * 40, "git_dirty": True, "torch": "2.13.0", "cpu_model": "A CPU",
         "num_cpus": 8, "argv": "study/run.py --variant real",
     }  # fmt: skip
-    write_run(storage, CELL, "s", **facts)
-    write_run(storage, CELL, "s", run=2, started_at=START + timedelta(hours=2), outcome="running", ended_at=None)
+    write_run(storage, SETTING, "s", **facts)
+    write_run(storage, SETTING, "s", run=2, started_at=START + timedelta(hours=2), outcome="running", ended_at=None)
     for i in range(15):
-        write_trial(storage, CELL, "s", f"random-{i:04d}", [90.0 + i], seed=i, tau=20.0 + i, git_commit="d" * 40)
+        write_trial(storage, SETTING, "s", f"random-{i:04d}", [90.0 + i], seed=i, tau=20.0 + i, git_commit="d" * 40)
     rows = [
         {"study": "f", "trial_id": "b1", "attempt": 1, "epoch": epoch, "beta": 1.0, "tau": 10.0, "seed": 3}
         | {"subspace_distance": 1.0 / epoch, "epoch_s": 3600.0, "status": "complete", "corpus_sha256": SHA}
         for epoch in (1, 2)
     ]
-    Records(storage, Cell("ptb", "figure1", "al"), "f").write("subspace", "b1", 1, rows)
+    Records(storage, Setting("ptb", "figure1", "al"), "f").write("subspace", "b1", 1, rows)
     return CitationIndex(load_results([storage]))
 
 
@@ -91,7 +91,7 @@ def test_what_the_records_lack_has_no_anchor(citation_index: CitationIndex) -> N
 def test_a_trial_of_the_subspace_experiment_is_followed_too(citation_index: CitationIndex) -> None:
     (cited,) = citation_index.cite([Source("row", "column", "f", "b1")])
     study = {study.name: study for study in citation_index.studies()}["f"]
-    assert (study.rows[0][0], study.cell, study.num_trials) == (cited.trials[0][1], "ptb/figure1/al", 1)
+    assert (study.rows[0][0], study.setting, study.num_trials) == (cited.trials[0][1], "ptb/figure1/al", 1)
     shared = dict(study.shared)
     assert (shared["beta"], shared["epoch"], shared["subspace_distance"]) == ("1", "2", "0.5")
     assert study.checksums == (SHA,)

@@ -18,7 +18,7 @@ from analysis.page.table_views import read_cell, sources_of, table_view
 from analysis.records.load import Results, load_results
 from analysis.tables import TABLES
 from analysis.tables.table import Column, Row, Source, Table, interval, number, plain
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import write_run, write_trial
 
 STUDY = "real-small-ptb-0a1b2c3d"
@@ -240,9 +240,9 @@ def test_an_empty_folder_has_a_page_too(tmp_path: Path) -> None:
 
 
 def test_a_hostile_name_is_text(tmp_path: Path) -> None:
-    cell = Cell("toy", "tiny", "re")
-    write_run(str(tmp_path), cell, HOSTILE, argv=HOSTILE)
-    write_trial(str(tmp_path), cell, HOSTILE, "default-0000", [50.0, 40.0])
+    setting = Setting("toy", "tiny", "re")
+    write_run(str(tmp_path), setting, HOSTILE, argv=HOSTILE)
+    write_trial(str(tmp_path), setting, HOSTILE, "default-0000", [50.0, 40.0])
     results = load_results([str(tmp_path)])
     picture = Picture(
         name="f", title=HOSTILE, caption='" onload="alert(1)', section="study", uri="data:,", width=1, height=1,

@@ -10,13 +10,13 @@ import pytest
 from analysis.page import pictures
 from analysis.page.pictures import write_pictures
 from analysis.records.load import Results, load_results
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import write_trial
 
 
 def write_one(storage: Path) -> None:
     for trial_id in ("confirm-paper-s101", "confirm-paper-s102"):
-        write_trial(str(storage), Cell("toy", "tiny", "re"), "s", trial_id, [50.0, 40.0], origin="paper")
+        write_trial(str(storage), Setting("toy", "tiny", "re"), "s", trial_id, [50.0, 40.0], origin="paper")
 
 
 def test_a_figure_is_three_files_and_embedded(tmp_path: Path) -> None:

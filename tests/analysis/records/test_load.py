@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from analysis.records.load import empty_frame, load_results
-from study.records.records import EPOCHS, RUNS, SCHEMAS, TRIALS, Cell, Records, StorageError
+from study.records.records import EPOCHS, RUNS, SCHEMAS, TRIALS, Records, Setting, StorageError
 from tests.support.synthetic import EPOCH_S, START, write_run, write_trial
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
 def test_an_empty_or_absent_storage_has_all_columns(tmp_path: Path) -> None:
@@ -31,8 +31,8 @@ def test_a_file_as_storage_is_refused(tmp_path: Path) -> None:
 
 def test_the_latest_attempt_stands_and_earlier_epochs_are_kept(tmp_path: Path) -> None:
     storage = str(tmp_path)
-    write_trial(storage, CELL, "s", "tpe-0001", [300.0, 200.0], status="interrupted")
-    write_trial(storage, CELL, "s", "tpe-0001", [150.0, 160.0], attempt=2, first_epoch=3)
+    write_trial(storage, SETTING, "s", "tpe-0001", [300.0, 200.0], status="interrupted")
+    write_trial(storage, SETTING, "s", "tpe-0001", [150.0, 160.0], attempt=2, first_epoch=3)
     results = load_results([storage])
     assert list(results.trials["attempt"]) == [2]
     assert list(results.epochs["epoch"]) == [1, 2, 3, 4]
@@ -40,16 +40,16 @@ def test_the_latest_attempt_stands_and_earlier_epochs_are_kept(tmp_path: Path) -
 
 
 def test_a_row_left_over_from_an_earlier_attempt_does_not_count(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "tpe-0001", [80.0], attempt=2)
-    write_trial(str(tmp_path), CELL, "s", "tpe-0001", [], status="pruned", attempt=1)
+    write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [80.0], attempt=2)
+    write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [], status="pruned", attempt=1)
     assert list(load_results([str(tmp_path)]).trials["status"]) == ["complete"]
 
 
 def test_epochs_of_an_attempt_that_was_begun_again_are_superseded(tmp_path: Path) -> None:
     storage = str(tmp_path)
-    write_trial(storage, CELL, "s", "tpe-0001", [300.0, 200.0, 190.0, 180.0], status="interrupted")
-    write_trial(storage, CELL, "s", "tpe-0001", [150.0], status="interrupted", attempt=2, first_epoch=3)
-    write_trial(storage, CELL, "s", "tpe-0001", [140.0], status="interrupted", attempt=3, first_epoch=4)
+    write_trial(storage, SETTING, "s", "tpe-0001", [300.0, 200.0, 190.0, 180.0], status="interrupted")
+    write_trial(storage, SETTING, "s", "tpe-0001", [150.0], status="interrupted", attempt=2, first_epoch=3)
+    write_trial(storage, SETTING, "s", "tpe-0001", [140.0], status="interrupted", attempt=3, first_epoch=4)
     epochs = load_results([storage]).epochs
     assert list(zip(epochs["epoch"], epochs["valid_ppl"], epochs["attempt"], strict=True)) == [
         (1, 300.0, 1), (2, 200.0, 1), (3, 150.0, 2), (4, 140.0, 3),
@@ -59,20 +59,20 @@ def test_epochs_of_an_attempt_that_was_begun_again_are_superseded(tmp_path: Path
 def test_an_interrupted_trial_is_filled_from_its_epochs(tmp_path: Path) -> None:
     # Its row is as old as its start: what stands there is stale, not missing.
     stale = {"num_epochs": 0, "device_s": 0.0, "best_valid_ppl": 500.0}
-    write_trial(str(tmp_path), CELL, "s", "tpe-0001", [300.0, 200.0, math.nan], status="interrupted", **stale)
+    write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [300.0, 200.0, math.nan], status="interrupted", **stale)
     trial = load_results([str(tmp_path)]).trials.iloc[0]
     assert (trial["num_epochs"], trial["best_epoch"], trial["best_valid_ppl"]) == (3, 2, 200.0)
     assert trial["device_s"] == pytest.approx(3 * EPOCH_S)
 
 
 def test_what_an_ended_trial_recorded_stands(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "tpe-0001", [300.0], best_valid_ppl=123.0, device_s=7.0)
+    write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [300.0], best_valid_ppl=123.0, device_s=7.0)
     trial = load_results([str(tmp_path)]).trials.iloc[0]
     assert (trial["best_valid_ppl"], trial["device_s"]) == (123.0, 7.0)
 
 
 def test_a_trial_without_an_epoch(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "tpe-0001", [], status="interrupted")
+    write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [], status="interrupted")
     trial = load_results([str(tmp_path)]).trials.iloc[0]
     assert (trial["num_epochs"], trial["device_s"]) == (0, 0.0)
     assert math.isnan(trial["best_valid_ppl"])
@@ -80,12 +80,12 @@ def test_a_trial_without_an_epoch(tmp_path: Path) -> None:
 
 def test_several_storages_are_joined_and_copies_count_once(tmp_path: Path) -> None:
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
-    write_run(one, CELL, "s")
-    write_run(two, CELL, "s")
-    write_run(two, CELL, "s", run=2, started_at=START.replace(hour=20))
-    write_trial(one, CELL, "s", "tpe-0001", [300.0, 200.0])
-    write_trial(two, CELL, "s", "tpe-0001", [300.0], status="interrupted")  # the copy was taken while it ran
-    write_trial(two, Cell("toy", "tiny", "re"), "t", "tpe-0001", [50.0])
+    write_run(one, SETTING, "s")
+    write_run(two, SETTING, "s")
+    write_run(two, SETTING, "s", run=2, started_at=START.replace(hour=20))
+    write_trial(one, SETTING, "s", "tpe-0001", [300.0, 200.0])
+    write_trial(two, SETTING, "s", "tpe-0001", [300.0], status="interrupted")  # the copy was taken while it ran
+    write_trial(two, Setting("toy", "tiny", "re"), "t", "tpe-0001", [50.0])
     for storages in ([one, two], [two, one]):
         results = load_results(storages)
         assert list(results.runs["run"]) == [1, 2]
@@ -100,7 +100,7 @@ def write_subspace(storage: str, epochs: dict[int, float], *, attempt: int = 1) 
         {"study": "f", "trial_id": "b1", "attempt": attempt, "epoch": epoch, "subspace_distance": distance}
         for epoch, distance in epochs.items()
     ]
-    Records(storage, Cell("ptb", "figure1", "al"), "f").write("subspace", "b1", attempt, rows)
+    Records(storage, Setting("ptb", "figure1", "al"), "f").write("subspace", "b1", attempt, rows)
 
 
 def test_the_subspace_experiment_has_each_epoch_once(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def write_words(storage: str, table: str, words: list[str], *, hour: int, phrase
         for i, word in enumerate(words, start=1)
     ]
     name = "confirm-paper-s101" + (f"-{phrase}" if table == "predictions" else "")
-    Records(storage, CELL, "s").write(table, name, attempt, rows)
+    Records(storage, SETTING, "s").write(table, name, attempt, rows)
 
 
 @pytest.mark.parametrize("table", ["predictions", "word_mass"])

@@ -1,26 +1,26 @@
-"""Which study stands for a cell: second sessions and precisions are kept apart, and each cell is worked out once."""
+"""Which study stands for a setting: second sessions and precisions are kept apart, and each is worked out once."""
 
 from __future__ import annotations
 
 import gc
 import weakref
 
-from analysis.records.studies import CellStudy, comparable, second_session_of, study_of
-from study.records.records import Cell
+from analysis.records.studies import SettingStudy, comparable, second_session_of, study_of
+from study.records.records import Setting
 from tests.support.memory import Row, results, run, trial
 
-REAL, AL = Cell("toy", "tiny", "real"), Cell("toy", "tiny", "al")
+REAL, AL = Setting("toy", "tiny", "real"), Setting("toy", "tiny", "al")
 
 
-def trials(cell: Cell, study: str, number: int, **columns: object) -> list[Row]:
-    return [trial(cell, f"random-{i:04d}", 90.0, study=study, **columns) for i in range(number)]
+def trials(setting: Setting, study: str, number: int, **columns: object) -> list[Row]:
+    return [trial(setting, f"random-{i:04d}", 90.0, study=study, **columns) for i in range(number)]
 
 
-def name(found: CellStudy | None) -> str | None:
+def name(found: SettingStudy | None) -> str | None:
     return found and found.study
 
 
-def test_a_second_session_never_stands_for_a_cell() -> None:
+def test_a_second_session_never_stands_for_a_setting() -> None:
     first = trials(REAL, "first", 2)
     second = trials(REAL, "second", 9, max_epochs=24, second_session_epoch=13)
     both, alone = results(first + second), results(second, [run(REAL, study="second")])
@@ -60,7 +60,7 @@ def test_the_precision_in_which_most_was_run_stands_for_all_variants() -> None:
 
 
 def test_other_sizes_have_their_own_precision() -> None:
-    small = Cell("toy", "small", "al")
+    small = Setting("toy", "small", "al")
     made = results(
         trials(REAL, "real-fp32", 5, precision="fp32") + trials(REAL, "real-tf32", 3, precision="tf32")
         + trials(small, "al-tf32", 9, precision="tf32")

@@ -83,7 +83,7 @@ def test_the_interval_scales_with_the_perplexity_and_holds_its_mean(values: list
 @pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [2, 6])
 def test_coverage_of_the_interval(num_seeds: int) -> None:
-    """5,000 simulated cells; tolerance: four binomial standard errors."""
+    """5,000 simulated settings; tolerance: four binomial standard errors."""
     rng, truth, covered = np.random.default_rng(41), 80.0, 0
     for perplexities in truth * np.exp(rng.normal(0.0, 0.004, size=(5_000, num_seeds))):
         found = mean_perplexity(list(perplexities))

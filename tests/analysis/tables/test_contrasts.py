@@ -9,35 +9,35 @@ import pytest
 from analysis.stats.contrasts import contrast, holm
 from analysis.tables.contrasts import contrasts, tuning_debts
 from analysis.tables.table import Row, Table
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.frames import confirmed
 from tests.support.memory import Row as Record
 from tests.support.memory import name_of, results, trial
 
-BASE, AL, REAL = (Cell("toy", "tiny", variant) for variant in ("baseline", "al", "real"))
+BASE, AL, REAL = (Setting("toy", "tiny", variant) for variant in ("baseline", "al", "real"))
 LEVELS = {BASE: (100.0, 90.0), AL: (95.0, 89.9), REAL: (91.0, 85.0)}
 WOBBLE = {BASE: (0, 1, -1, 0.5), AL: (0.2, 0.8, -1.1, 0.3), REAL: (0.4, 1.5, -0.6, 0.1)}
 
 
-def study(cell: Cell, *, tuned: bool = True, **columns: object) -> list[Record]:
+def study(setting: Setting, *, tuned: bool = True, **columns: object) -> list[Record]:
     """Four seeds of the recipe and of the tuned configuration; test perplexities are a tenth lower."""
-    recipe, best = LEVELS[cell]
-    rows = [trial(cell, "default-0000", recipe, **columns), trial(cell, "tpe-0001", best - 1, **columns)]
+    recipe, best = LEVELS[setting]
+    rows = [trial(setting, "default-0000", recipe, **columns), trial(setting, "tpe-0001", best - 1, **columns)]
     for origin, level in (("paper", recipe), ("tpe-0001", best))[: 1 + tuned]:
-        ppls = [level + wobble for wobble in WOBBLE[cell]]
-        rows += confirmed(cell, origin, ppls, tests=[0.9 * ppl for ppl in ppls], **columns)
+        ppls = [level + wobble for wobble in WOBBLE[setting]]
+        rows += confirmed(setting, origin, ppls, tests=[0.9 * ppl for ppl in ppls], **columns)
     return rows
 
 
-def read_of(cell: Cell, tuned: bool) -> dict[int, float]:
-    return {101 + i: 0.9 * (LEVELS[cell][tuned] + wobble) for i, wobble in enumerate(WOBBLE[cell])}
+def read_of(setting: Setting, tuned: bool) -> dict[int, float]:
+    return {101 + i: 0.9 * (LEVELS[setting][tuned] + wobble) for i, wobble in enumerate(WOBBLE[setting])}
 
 
 def by_name(table: Table) -> dict[str, Row]:
     return {row.name: row for row in table.rows}
 
 
-def test_every_pair_in_both_settings() -> None:
+def test_every_pair_in_both_configurations() -> None:
     table = contrasts(results([*study(BASE), *study(AL), *study(REAL)]))
     pairs = ["al-baseline", "real-baseline", "real-al"]
     assert [row.name for row in table.rows] == [
@@ -74,7 +74,7 @@ def test_what_is_missing_is_said_once_for_each_pair() -> None:
         ["al-baseline", "recipe"], ["real-baseline", "recipe"], ["real-al", "recipe"], ["al-baseline", "tuned"],
     ]  # fmt: skip
     found = by_name(table)
-    assert found["toy/tiny/real-baseline/recipe"].data["setting"] == "recipe and tuned"
+    assert found["toy/tiny/real-baseline/recipe"].data["configuration"] == "recipe and tuned"
     assert found["toy/tiny/real-baseline/recipe"].note == "VD-LSTM+REAL: nothing confirmed on fresh seeds"
     assert found["toy/tiny/al-baseline/tuned"].note == "VD-LSTM+AL: nothing confirmed on fresh seeds"
     assert found["toy/tiny/al-baseline/tuned"].dim
@@ -134,7 +134,7 @@ def test_a_debt_that_cannot_be_reckoned() -> None:
 
 
 def test_two_recipes_that_won_owe_nothing() -> None:
-    rows = [row for cell in (BASE, AL) for row in study(cell, tuned=False) if row["trial_id"] != "tpe-0001"]
+    rows = [row for setting in (BASE, AL) for row in study(setting, tuned=False) if row["trial_id"] != "tpe-0001"]
     row = tuning_debts(results(rows)).rows[0]
     assert row.note == "the paper's recipe won both searches: there is no debt, by definition"
     assert (row.data["debt"], row.data["debt_low"]) == (1.0, None)

@@ -9,11 +9,11 @@ import pytest
 from analysis.measures.best_of_n import expected_best
 from analysis.tables.search import search, tuning
 from analysis.tables.table import Row, Table
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.frames import confirmed
 from tests.support.memory import name_of, results, run, trial
 
-BASE, REAL = Cell("toy", "tiny", "baseline"), Cell("toy", "tiny", "real")
+BASE, REAL = Setting("toy", "tiny", "baseline"), Setting("toy", "tiny", "real")
 NAME = "toy/tiny/real"
 STUDY = [
     trial(REAL, "default-0000", 93.0),
@@ -60,8 +60,8 @@ def test_what_is_missing_is_said(rows: list, note: str) -> None:
     assert all(isinstance(column.text(row.data), str) for column in table.columns)
 
 
-def draws(cell: Cell, ppls: list[float]) -> list:
-    return [trial(cell, f"random-{i:04d}", ppl, tau=None, gamma=None) for i, ppl in enumerate(ppls, 1)]
+def draws(setting: Setting, ppls: list[float]) -> list:
+    return [trial(setting, f"random-{i:04d}", ppl, tau=None, gamma=None) for i, ppl in enumerate(ppls, 1)]
 
 
 def test_the_search_by_hand() -> None:

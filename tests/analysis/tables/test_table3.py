@@ -7,13 +7,13 @@ import pytest
 from analysis import paper
 from analysis.tables.table import Row, Table
 from analysis.tables.table3 import table_3
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.frames import confirmed
 from tests.support.memory import name_of, results, trial
 from trainables.config import paper_config
 
 OWN = "VD-LSTM+REAL (large)"
-LARGE = Cell("ptb", "large", "real")
+LARGE = Setting("ptb", "large", "real")
 
 
 def by_name(table: Table) -> dict[str, Row]:
@@ -61,10 +61,10 @@ def test_our_result_stands_beside_the_papers_own_system() -> None:
 
 
 def test_our_other_networks_follow() -> None:
-    small = Cell("ptb", "small", "al")
+    small = Setting("ptb", "small", "al")
     rows = confirmed(small, "paper", [88.0, 89.0], tests=[84.0, 85.0])
-    rows += confirmed(Cell("wikitext2", "small", "al"), "paper", [100.0])  # another corpus
-    rows += [trial(Cell("ptb", "medium", "al"), "default-0000", 80.0)]  # not confirmed
+    rows += confirmed(Setting("wikitext2", "small", "al"), "paper", [100.0])  # another corpus
+    rows += [trial(Setting("ptb", "medium", "al"), "default-0000", 80.0)]  # not confirmed
     table = table_3(results(rows))
     assert [row.name for row in table.rows[15:]] == ["ptb/small/al"]
     data = table.rows[15].data

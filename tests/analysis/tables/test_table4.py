@@ -11,7 +11,7 @@ from analysis import paper
 from analysis.records.load import Results
 from analysis.tables.table import Row, Table
 from analysis.tables.table4 import table_4
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.frames import confirmed
 from tests.support.memory import name_of, results
 
@@ -20,10 +20,10 @@ WORDS = ("august", "N", "the", "a", "in", "that", "its", "ended", "was", "has")
 
 
 def predictions(
-    cell: Cell, trial_id: str, phrase: str, words: tuple[str, ...], next_word: str | None, rank: int | None
+    setting: Setting, trial_id: str, phrase: str, words: tuple[str, ...], next_word: str | None, rank: int | None
 ):
     """Ten words of probability .5, .25, ... and the next word at a rank of its own."""
-    keys = {**cell._asdict(), "study": name_of(cell), "trial_id": trial_id, "attempt": 1, "seed": 1, "epoch": 3}
+    keys = {**setting._asdict(), "study": name_of(setting), "trial_id": trial_id, "attempt": 1, "seed": 1, "epoch": 3}
     return [
         {
             **keys, "phrase": phrase, "next_word": next_word, "next_word_rank": rank,
@@ -66,13 +66,13 @@ def test_every_printed_word_is_there() -> None:
 
 
 def test_ours_is_the_trial_of_lowest_validation_perplexity() -> None:
-    cells = [Cell("ptb", "small", variant) for variant in ("baseline", "real")]
-    trials = [row for cell in cells for row in confirmed(cell, "paper", [90.0, 80.0])]
+    settings = [Setting("ptb", "small", variant) for variant in ("baseline", "real")]
+    trials = [row for setting in settings for row in confirmed(setting, "paper", [90.0, 80.0])]
     rows = [
         row
-        for cell in cells
+        for setting in settings
         for seed, words in ((101, ("worse",) * 10), (102, WORDS))
-        for row in predictions(cell, f"confirm-paper-s{seed}", PHRASE, words, "august", 1)
+        for row in predictions(setting, f"confirm-paper-s{seed}", PHRASE, words, "august", 1)
     ]
     table = table_4(made(rows, trials))
     found = section(table, PHRASE)
@@ -82,17 +82,17 @@ def test_ours_is_the_trial_of_lowest_validation_perplexity() -> None:
     assert not found["1"].dim
     sources = [s for s in table.sources if s.row == found["1"].name]
     assert [(s.column, s.study, s.trial_ids) for s in sources] == [
-        (f"{cell.variant}_word", name_of(cell), "confirm-paper-s102") for cell in cells
+        (f"{setting.variant}_word", name_of(setting), "confirm-paper-s102") for setting in settings
     ]
     others = section(table, paper.TABLE_4[0].phrase)
     assert texts(table, others["1"])[3:] == ["-", "-"]
 
 
 def test_a_phrase_of_the_users_own() -> None:
-    cell = Cell("ptb", "small", "real")
+    setting = Setting("ptb", "small", "real")
     mine = "the price of"
-    rows = predictions(cell, "confirm-paper-s101", mine, WORDS, None, None)
-    table = table_4(made(rows, confirmed(cell, "paper", [90.0])))
+    rows = predictions(setting, "confirm-paper-s101", mine, WORDS, None, None)
+    table = table_4(made(rows, confirmed(setting, "paper", [90.0])))
     found = section(table, mine)
     assert list(found) == [str(i) for i in range(1, 11)]  # nothing is known to follow
     assert texts(table, found["1"]) == ["1", "-", "-", "-", "august 0.50"]
@@ -100,30 +100,30 @@ def test_a_phrase_of_the_users_own() -> None:
 
 
 def test_a_next_word_far_down_keeps_its_rank() -> None:
-    cell = Cell("ptb", "small", "real")
-    rows = predictions(cell, "confirm-paper-s101", "its price", WORDS, "fell", 321)
-    table = table_4(made(rows, confirmed(cell, "paper", [90.0])))
+    setting = Setting("ptb", "small", "real")
+    rows = predictions(setting, "confirm-paper-s101", "its price", WORDS, "fell", 321)
+    table = table_4(made(rows, confirmed(setting, "paper", [90.0])))
     assert texts(table, section(table, "its price")["next: fell"])[4] == "0.001, rank 321"
 
 
 def test_another_corpus_has_none_of_the_papers() -> None:
-    cell = Cell("toy", "tiny", "real")
-    rows = predictions(cell, "confirm-paper-s101", "w1 w2", WORDS, "w3", 4)
-    table = table_4(made(rows, confirmed(cell, "paper", [90.0])))
+    setting = Setting("toy", "tiny", "real")
+    rows = predictions(setting, "confirm-paper-s101", "w1 w2", WORDS, "w3", 4)
+    table = table_4(made(rows, confirmed(setting, "paper", [90.0])))
     assert {row.data["corpus"] for row in table.rows if row.data["phrase"] == "w1 w2"} == {"toy"}
     assert texts(table, section(table, "w1 w2")["1"])[1:] == ["-", "-", "-", "august 0.50"]
     assert len(table.rows) == 4 * 11 + 11  # the paper's are there all the same
 
 
 def test_predictions_of_a_study_without_trials_are_shown() -> None:
-    cell = Cell("ptb", "small", "real")
-    rows = predictions(cell, "confirm-paper-s101", PHRASE, WORDS, "august", 1)
+    setting = Setting("ptb", "small", "real")
+    rows = predictions(setting, "confirm-paper-s101", PHRASE, WORDS, "august", 1)
     assert texts(table := table_4(made(rows, [])), section(table, PHRASE)["1"])[4] == "august 0.50"
 
 
 @pytest.mark.parametrize("variant", ["al", "re"])
 def test_other_variants_are_not_compared(variant: str) -> None:
-    cell = Cell("ptb", "small", variant)
-    rows = predictions(cell, "confirm-paper-s101", PHRASE, WORDS, "august", 1)
-    table = table_4(made(rows, confirmed(cell, "paper", [90.0])))
+    setting = Setting("ptb", "small", variant)
+    rows = predictions(setting, "confirm-paper-s101", PHRASE, WORDS, "august", 1)
+    table = table_4(made(rows, confirmed(setting, "paper", [90.0])))
     assert {tuple(texts(table, row)[3:]) for row in table.rows} == {("-", "-")}

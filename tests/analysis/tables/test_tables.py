@@ -1,4 +1,4 @@
-"""The tables' values, what stands in cells that were not run, and the trials behind each number."""
+"""The tables' values, what stands in settings that were not run, and the trials behind each number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.records.load import Results, load_results
 from analysis.tables import parameters, table_1, table_2
 from analysis.tables.render import WIDTH
 from analysis.tables.table import TABLES, Column, Row, Table, plain, register
-from study.records.records import Cell
+from study.records.records import Setting
 from tests.support.synthetic import (
     EPOCH_S,
     write_run,
@@ -25,7 +25,7 @@ from tests.support.synthetic import (
 )
 from trainables.recipes import VARIANTS
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
 def row_of(table: Table, name: str) -> Row:
@@ -41,16 +41,16 @@ def shown(table: Table, name: str, title: str) -> str:
 def hand(tmp_path: Path) -> Results:
     """Three confirm trials of each origin with round numbers."""
     storage = str(tmp_path)
-    write_run(storage, CELL, "s", num_seeds=3, max_epochs=50)
-    write_trial(storage, CELL, "s", "default-0000", [100.0, 90.0])
-    write_trial(storage, CELL, "s", "tpe-0001", [100.0, 80.0])
+    write_run(storage, SETTING, "s", num_seeds=3, max_epochs=50)
+    write_trial(storage, SETTING, "s", "default-0000", [100.0, 90.0])
+    write_trial(storage, SETTING, "s", "tpe-0001", [100.0, 80.0])
     for origin, valid, test in (
         ("paper", (88.0, 88.0, 88.0), (84.0, 85.0, 86.0)),
         ("tpe-0001", (81.0,) * 3, (78.0,) * 3),
     ):
         for seed in range(3):
             write_trial(
-                storage, CELL, "s", f"confirm-{origin}-s{101 + seed}", [95.0], origin=origin, test_ppl=test[seed],
+                storage, SETTING, "s", f"confirm-{origin}-s{101 + seed}", [95.0], origin=origin, test_ppl=test[seed],
                 single_stream_valid_ppl=valid[seed],
             )  # fmt: skip
     return load_results([storage])
@@ -86,7 +86,7 @@ def test_table_1_keeps_the_trials_behind_each_number(hand: Results) -> None:
     assert sources == {(name, "num_trials"): every, (name, "device_hours"): every}
 
 
-def test_every_cell_of_the_paper_is_there_even_those_it_could_not_run(tmp_path: Path) -> None:
+def test_every_setting_of_the_paper_is_there_even_those_it_could_not_run(tmp_path: Path) -> None:
     table = table_1(load_results([str(tmp_path)]))
     assert [row.name for row in table.rows] == [
         f"{corpus}/{size}/{variant}"
@@ -109,9 +109,9 @@ def test_the_papers_numbers_are_table_1s(tmp_path: Path) -> None:
             assert rows[f"{number.corpus}/{number.size}/{number.variant}"][f"paper_{split}"] == number.value
 
 
-def test_other_cells_that_were_run_follow(tmp_path: Path) -> None:
-    for cell in (Cell("toy", "tiny", "re"), Cell("wikitext2-a", "small", "al"), Cell("ptb", "tiny", "al")):
-        write_run(str(tmp_path), cell, "-".join(cell))
+def test_other_settings_that_were_run_follow(tmp_path: Path) -> None:
+    for setting in (Setting("toy", "tiny", "re"), Setting("wikitext2-a", "small", "al"), Setting("ptb", "tiny", "al")):
+        write_run(str(tmp_path), setting, "-".join(setting))
     table = table_1(load_results([str(tmp_path)]))
     assert [row.name for row in table.rows[24:]] == ["ptb/tiny/al", "toy/tiny/re"]  # Table 2 has the other
     assert row_of(table, "toy/tiny/re").data["paper_test"] is None
@@ -127,13 +127,13 @@ def test_table_2_has_the_halves_of_wikitext2(tmp_path: Path) -> None:
     for number in numbers:
         data = row_of(bare, f"{number.corpus}/{number.size}/{number.variant}").data
         assert data[f"paper_{number.quantity.removesuffix('_ppl')}"] == number.value
-    cell = Cell("wikitext2-b", "small", "re")
-    write_run(str(tmp_path), cell, "s", num_seeds=1, max_epochs=50)
+    setting = Setting("wikitext2-b", "small", "re")
+    write_run(str(tmp_path), setting, "s", num_seeds=1, max_epochs=50)
     write_trial(
-        str(tmp_path), cell, "s", "confirm-paper-s101", [150.0], origin="paper", single_stream_valid_ppl=149.0,
+        str(tmp_path), setting, "s", "confirm-paper-s101", [150.0], origin="paper", single_stream_valid_ppl=149.0,
         test_ppl=141.9,
     )  # fmt: skip
-    write_run(str(tmp_path), Cell("wikitext2-a", "tiny", "re"), "t")
+    write_run(str(tmp_path), Setting("wikitext2-a", "tiny", "re"), "t")
     table = table_2(load_results([str(tmp_path)]))
     assert shown(table, "wikitext2-b/small/re", "Recipe - paper, test") == "+1.0"
     assert ("wikitext2-b/small/re", "recipe_test", "s", "confirm-paper-s101") in table.sources
@@ -141,8 +141,8 @@ def test_table_2_has_the_halves_of_wikitext2(tmp_path: Path) -> None:
 
 
 def test_a_search_value_is_marked_and_not_compared(tmp_path: Path) -> None:
-    write_run(str(tmp_path), CELL, "s")
-    write_trial(str(tmp_path), CELL, "s", "default-0000", [100.0, 90.0])
+    write_run(str(tmp_path), SETTING, "s")
+    write_trial(str(tmp_path), SETTING, "s", "default-0000", [100.0, 90.0])
     table = table_1(load_results([str(tmp_path)]))
     row = row_of(table, "ptb/small/real")
     assert row.data["state"] == "partial"
@@ -154,11 +154,11 @@ def test_a_search_value_is_marked_and_not_compared(tmp_path: Path) -> None:
 
 def test_all_failed_and_all_pruned_and_only_a_run(tmp_path: Path) -> None:
     for i, status in enumerate(("failed", "pruned", "none")):
-        cell = Cell("ptb", "medium", list(VARIANTS)[i])
-        write_run(str(tmp_path), cell, status)
+        setting = Setting("ptb", "medium", list(VARIANTS)[i])
+        write_run(str(tmp_path), setting, status)
         for j in range(0 if status == "none" else 2):
             ppls = [math.nan] if status == "failed" else [300.0, 250.0]
-            write_trial(str(tmp_path), cell, status, f"random-{j:04d}", ppls, status=status)
+            write_trial(str(tmp_path), setting, status, f"random-{j:04d}", ppls, status=status)
     table = table_1(load_results([str(tmp_path)]))
     failed, pruned, none = (row_of(table, f"ptb/medium/{variant}") for variant in ("baseline", "al", "re"))
     assert failed.note == none.note == "recipe and tuned: no result yet"
@@ -168,15 +168,15 @@ def test_all_failed_and_all_pruned_and_only_a_run(tmp_path: Path) -> None:
     assert shown(table, failed.name, "Recipe valid") == "none yet"
 
 
-def test_other_studies_of_a_cell_are_named(tmp_path: Path) -> None:
-    cell = Cell("toy", "tiny", "re")
+def test_other_studies_of_a_setting_are_named(tmp_path: Path) -> None:
+    setting = Setting("toy", "tiny", "re")
     for study, epochs in (("long", 12), ("short", 3)):
-        write_run(str(tmp_path), cell, study, max_epochs=epochs)
-    assert "left out, of the same cell: short" in row_of(table_1(load_results([str(tmp_path)])), "toy/tiny/re").note
+        write_run(str(tmp_path), setting, study, max_epochs=epochs)
+    assert "left out, of the same setting: short" in row_of(table_1(load_results([str(tmp_path)])), "toy/tiny/re").note
 
 
 def test_whole_studies_fill_a_row(tmp_path: Path) -> None:
-    write_study(str(tmp_path), Cell("toy", "tiny", "real"), recipe_seeds=2, tuned_seeds=2)
+    write_study(str(tmp_path), Setting("toy", "tiny", "real"), recipe_seeds=2, tuned_seeds=2)
     data = row_of(table_1(load_results([str(tmp_path)])), "toy/tiny/real").data
     assert data["state"] == "done"
     assert data["num_trials"] == 12 + 4
@@ -204,8 +204,8 @@ def test_parameter_counts(tmp_path: Path) -> None:
 
 
 def test_recorded_parameters_stand_beside_and_a_difference_is_said(tmp_path: Path) -> None:
-    write_trial(str(tmp_path), CELL, "s", "default-0000", [90.0])
-    write_trial(str(tmp_path), Cell("ptb", "small", "al"), "t", "default-0000", [90.0], num_params=17)
+    write_trial(str(tmp_path), SETTING, "s", "default-0000", [90.0])
+    write_trial(str(tmp_path), Setting("ptb", "small", "al"), "t", "default-0000", [90.0], num_params=17)
     table = parameters(load_results([str(tmp_path)]))
     assert row_of(table, "ptb/small/tied").data["recorded"] == 2_641_600
     assert row_of(table, "ptb/small/tied").note == ""
@@ -218,12 +218,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Something for every table: two whole studies, half of one, a second session, what trained weights predict."""
     storage = str(tmp_path_factory.mktemp("full"))
     for variant in ("baseline", "real"):
-        cell = Cell("ptb", "small", variant)
-        write_study(storage, cell, max_epochs=3, num_random=8)
-        write_weights(storage, cell, factor=1.0 if variant == "baseline" else 0.9)
-        write_second_session(storage, cell, num_seeds=2)
-    write_study(storage, Cell("toy", "tiny", "re"), recipe_seeds=1, tuned_seeds=0)
-    write_study(storage, Cell("wikitext2-a", "small", "al"), recipe_seeds=1, tuned_seeds=1, max_epochs=3)
+        setting = Setting("ptb", "small", variant)
+        write_study(storage, setting, max_epochs=3, num_random=8)
+        write_weights(storage, setting, factor=1.0 if variant == "baseline" else 0.9)
+        write_second_session(storage, setting, num_seeds=2)
+    write_study(storage, Setting("toy", "tiny", "re"), recipe_seeds=1, tuned_seeds=0)
+    write_study(storage, Setting("wikitext2-a", "small", "al"), recipe_seeds=1, tuned_seeds=1, max_epochs=3)
     return load_results([storage])
 
 

@@ -13,9 +13,9 @@ from optuna.trial import TrialState
 
 from study.records.records import read_table
 from study.records.write_behind import WriteBehind
-from study.search import setting_search as cell_search
+from study.search import setting_search as setting_search
 from study.search.setting_search import SettingSearch
-from tests.support.studies import open_cell, result
+from tests.support.studies import open_setting, result
 
 BUDGET: dict[str, Any] = {"num_samples": 11, "max_epochs": 6, "num_seeds": 1}
 
@@ -39,17 +39,17 @@ class Actors:
             def delete(self, name: str) -> None:
                 actors.checkpoints.pop(self.trial_id, None)
 
-        monkeypatch.setattr(cell_search, "CheckpointFolder", Folder)
+        monkeypatch.setattr(setting_search, "CheckpointFolder", Folder)
 
-    def run(self, cell: SettingSearch, *, concurrent: int) -> None:
+    def run(self, setting: SettingSearch, *, concurrent: int) -> None:
         """Runs a study as Tune would: an epoch of each live trial in turn."""
         live: list[tuple[Any, list[dict[str, Any]]]] = []
         while True:
-            while len(live) < concurrent and (trial := cell.next_trial()):
-                job = cell.job(trial)
+            while len(live) < concurrent and (trial := setting.next_trial()):
+                job = setting.job(trial)
                 rows, config = self.checkpoints.setdefault(trial.trial_id, ([], job.trial))
                 assert config == job.trial  # as ``trial_run`` does: a checkpoint of another trial is of no use
-                live.append((trial, rows[min(job.recorded_epochs, cell.spec.max_epochs - 1) :]))
+                live.append((trial, rows[min(job.recorded_epochs, setting.spec.max_epochs - 1) :]))
             if not live:
                 return
             trial, replay = live.pop(0)
@@ -60,11 +60,11 @@ class Actors:
                 row = result(trial, len(rows) + 1)
                 self.trained[trial.trial_id, row["epoch"]] += 1
                 rows.append(row)
-            last = row["epoch"] >= cell.spec.max_epochs
-            stop = not last and cell.decide(trial, row["epoch"], row["valid_ppl"])
-            cell.record(trial, row)
+            last = row["epoch"] >= setting.spec.max_epochs
+            stop = not last and setting.decide(trial, row["epoch"], row["valid_ppl"])
+            setting.record(trial, row)
             if last or stop:
-                cell.end(trial)
+                setting.end(trial)
             else:
                 live.append((trial, replay))
 
@@ -97,11 +97,13 @@ class Stuck:
         self.after, self.lost = after, set()
 
 
-def records(cell: SettingSearch) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    epochs = sorted((r["trial_id"], r["epoch"], r["valid_ppl"], r["block"]) for r in cell.ledger.records.read("epochs"))
+def records(setting: SettingSearch) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    epochs = sorted(
+        (r["trial_id"], r["epoch"], r["valid_ppl"], r["block"]) for r in setting.ledger.records.read("epochs")
+    )
     trials = sorted(
         (r["trial_id"], r["status"], str(r["would_stop_epoch"]), r["num_epochs"], r["best_valid_ppl"], r["lr"])
-        for r in cell.ledger.records.read("trials")
+        for r in setting.ledger.records.read("trials")
     )
     return epochs, trials
 
@@ -111,7 +113,7 @@ def test_a_driver_that_dies_with_rows_still_to_write_loses_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, concurrent: int
 ) -> None:
     actors, stuck = Actors(monkeypatch), Stuck(monkeypatch)
-    whole = open_cell(tmp_path / "whole", **BUDGET)
+    whole = open_setting(tmp_path / "whole", **BUDGET)
     actors.run(whole, concurrent=1)
     expected = records(whole)
     assert {status for _, status, *_ in expected[1]} == {"complete", "pruned"}
@@ -120,24 +122,24 @@ def test_a_driver_that_dies_with_rows_still_to_write_loses_none(
     draw, deaths = random.Random(seed), 0
     while True:
         stuck.begin(float("inf"))
-        cell = open_cell(tmp_path / "killed", **BUDGET)
-        if cell.is_finished():
+        setting = open_setting(tmp_path / "killed", **BUDGET)
+        if setting.is_finished():
             break
         stuck.begin(draw.randrange(12))
         try:
-            actors.run(cell, concurrent=concurrent)
+            actors.run(setting, concurrent=concurrent)
         except KilledError:
             deaths += 1
-        stuck.let_arrive(cell.ledger.records._behind)  # what was not stuck; the dead write no more
-        monkeypatch.setattr(cell.ledger.records, "flush", lambda *_: None)
+        stuck.let_arrive(setting.ledger.records._behind)  # what was not stuck; the dead write no more
+        monkeypatch.setattr(setting.ledger.records, "flush", lambda *_: None)
     assert deaths > 8
-    epochs, trials = records(cell)
+    epochs, trials = records(setting)
     assert [row[:2] for row in epochs] == sorted({row[:2] for row in epochs})  # none twice
     assert Counter(row[0] for row in epochs) == {row[0]: row[3] for row in trials}  # none lost
     assert set(actors.trained.values()) == {1}  # and none trained twice
     if concurrent == 1:  # with several at a time the order of the reports, and so ASHA's and TPE's word, may differ
         assert (epochs, trials) == expected
-    states = [t.state for t in cell.optuna._study.get_trials() if t.user_attrs.get("trial_id")]
+    states = [t.state for t in setting.optuna._study.get_trials() if t.user_attrs.get("trial_id")]
     assert all(state.is_finished() for state in states)
     assert len(states) == BUDGET["num_samples"]
     assert Counter(state == TrialState.PRUNED for state in states)[True] == sum(t[1] == "pruned" for t in trials)
@@ -145,11 +147,11 @@ def test_a_driver_that_dies_with_rows_still_to_write_loses_none(
 
 def test_starts_and_ends_are_on_record_before_anything_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that is written behind the driver's back arrives; what it waits for does."""
-    cell = open_cell(tmp_path, **BUDGET)
+    setting = open_setting(tmp_path, **BUDGET)
     monkeypatch.setattr(WriteBehind, "submit", lambda *_: None)
-    trial = cell.next_trial()
+    trial = setting.next_trial()
     assert trial is not None
-    cell.job(trial)
+    setting.job(trial)
     assert [row["status"] for row in read_table(str(tmp_path), "trials").to_pylist()] == ["interrupted"]
-    cell.end(trial, error="out of memory")
+    setting.end(trial, error="out of memory")
     assert [row["status"] for row in read_table(str(tmp_path), "trials").to_pylist()] == ["failed"]

@@ -20,7 +20,7 @@ from study.driver.progress import Progress
 from study.search import ledger
 from study.search.searcher import StudyScheduler, StudySearcher
 from study.search.setting_search import SettingSearch
-from tests.support.studies import open_cell, result, run_all, run_epoch
+from tests.support.studies import open_setting, result, run_all, run_epoch
 
 BUDGET: dict[str, Any] = {"num_samples": 12, "max_epochs": 4, "num_seeds": 1}
 
@@ -35,45 +35,45 @@ class Unseen(dict):
 
 
 def test_no_step_looks_at_all_trials(tmp_path: Path) -> None:
-    cell = open_cell(tmp_path, **BUDGET)
-    run_all(cell, stop_after=30)
-    cell = open_cell(tmp_path, **BUDGET)
-    progress = Progress(StudySearcher([cell], max_concurrent=2), Console(file=io.StringIO()))
-    searcher = StudySearcher([cell], max_concurrent=2)
-    cell.ledger.trials = Unseen(cell.ledger.trials)
-    assert len(cell.ledger.trials) > 5
+    setting = open_setting(tmp_path, **BUDGET)
+    run_all(setting, stop_after=30)
+    setting = open_setting(tmp_path, **BUDGET)
+    progress = Progress(StudySearcher([setting], max_concurrent=2), Console(file=io.StringIO()))
+    searcher = StudySearcher([setting], max_concurrent=2)
+    setting.ledger.trials = Unseen(setting.ledger.trials)
+    assert len(setting.ledger.trials) > 5
     while (job := searcher.suggest(f"t{len(searcher.order)}")) != StudySearcher.FINISHED:
         if job is None:
-            trial = next(iter(cell.ledger.running.values()))
-            run_epoch(cell, trial, trial.num_epochs + 1)
-        progress._state(cell)
-        cell.is_finished()
-    assert len(cell.ledger.trials) == 14
+            trial = next(iter(setting.ledger.running.values()))
+            run_epoch(setting, trial, trial.num_epochs + 1)
+        progress._state(setting)
+        setting.is_finished()
+    assert len(setting.ledger.trials) == 14
 
 
 def test_the_sums_that_are_kept_are_those_of_the_trials(tmp_path: Path) -> None:
     """In a study that goes on, one that was resumed, and with a trial that failed and one that was let go."""
-    cell = open_cell(tmp_path, **BUDGET)
-    check_sums(cell)
-    failed, released = cell.next_trial(), cell.next_trial()
+    setting = open_setting(tmp_path, **BUDGET)
+    check_sums(setting)
+    failed, released = setting.next_trial(), setting.next_trial()
     assert failed is not None
     assert released is not None
-    cell.end(failed, error="out of memory")
-    cell.end(released)
-    check_sums(cell)
-    assert cell.next_trial() is released
+    setting.end(failed, error="out of memory")
+    setting.end(released)
+    check_sums(setting)
+    assert setting.next_trial() is released
     for epochs in (7, 9, 1000):
-        run_all(cell, concurrent=2, stop_after=epochs)
-        check_sums(cell)
-        cell = open_cell(tmp_path, **BUDGET)
-        check_sums(cell)
-    assert cell.is_finished()
+        run_all(setting, concurrent=2, stop_after=epochs)
+        check_sums(setting)
+        setting = open_setting(tmp_path, **BUDGET)
+        check_sums(setting)
+    assert setting.is_finished()
 
 
-def check_sums(cell: SettingSearch) -> None:
-    kept, trials = cell.ledger, list(cell.ledger.trials.values())
-    assert cell.num_running == sum(t.running for t in trials)
-    assert cell.num_served == sum(t.ended or t.running for t in trials)
+def check_sums(setting: SettingSearch) -> None:
+    kept, trials = setting.ledger, list(setting.ledger.trials.values())
+    assert setting.num_running == sum(t.running for t in trials)
+    assert setting.num_served == sum(t.ended or t.running for t in trials)
     assert set(kept.waiting) == {t.trial_id for t in trials if not t.ended and not t.running}
     assert kept.num_ended == sum(t.ended for t in trials)
     assert kept.num_epochs == sum(t.num_epochs for t in trials)
@@ -89,7 +89,7 @@ def check_sums(cell: SettingSearch) -> None:
 
 
 def test_the_scheduler_looks_at_live_trials_alone_and_takes_the_first(tmp_path: Path) -> None:
-    searcher = StudySearcher([open_cell(tmp_path, **BUDGET)], max_concurrent=3)
+    searcher = StudySearcher([open_setting(tmp_path, **BUDGET)], max_concurrent=3)
     names = ["c", "a", "b"]
     for name in names:
         assert isinstance(searcher.suggest(name), dict)
@@ -104,23 +104,23 @@ def test_the_scheduler_looks_at_live_trials_alone_and_takes_the_first(tmp_path: 
 
 
 def test_rows_of_trials_that_have_ended_are_not_kept(tmp_path: Path) -> None:
-    cell = open_cell(tmp_path, **BUDGET)
-    run_all(cell)
-    assert not any(trial.rows for trial in cell.ledger.trials.values())
+    setting = open_setting(tmp_path, **BUDGET)
+    run_all(setting)
+    assert not any(trial.rows for trial in setting.ledger.trials.values())
 
 
 def test_tpe_draws_what_optunas_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told its space and remembers points: neither may change a draw."""
-    cell = open_cell(tmp_path, num_samples=30, max_epochs=2, num_seeds=0)
+    setting = open_setting(tmp_path, num_samples=30, max_epochs=2, num_seeds=0)
     drawn = 0
-    while (trial := cell.next_trial()) is not None:
+    while (trial := setting.next_trial()) is not None:
         for epoch in (1, 2):
             if not trial.ended:
-                run_epoch(cell, trial, epoch)
+                run_epoch(setting, trial, epoch)
         if trial.block != "tpe" or drawn == 5:
             continue
         drawn += 1
-        optunas = cell.optuna
+        optunas = setting.optuna
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             plain = TPESampler(n_startup_trials=10, multivariate=True, constant_liar=True, seed=drawn)
@@ -137,12 +137,12 @@ def test_tpe_draws_what_optunas_would(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         optuna.search_space.IntersectionSearchSpace, "calculate", lambda *a, **k: spaces.append(a) or {}
     )
-    cell.optuna.propose("tpe", "tpe-more")
+    setting.optuna.propose("tpe", "tpe-more")
     assert not spaces
 
 
 def test_a_trials_point_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = open_cell(tmp_path, num_samples=24, max_epochs=1, num_seeds=0)
+    setting = open_setting(tmp_path, num_samples=24, max_epochs=1, num_seeds=0)
     looked = []
     kind = optuna.distributions.FloatDistribution
     original = kind.to_internal_repr
@@ -153,10 +153,10 @@ def test_a_trials_point_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(kind, "to_internal_repr", counting)
     counts = []
-    while (trial := cell.next_trial()) is not None:
+    while (trial := setting.next_trial()) is not None:
         counts.append(len(looked))
-        cell.record(trial, result(trial, 1))
-        cell.end(trial)
+        setting.record(trial, result(trial, 1))
+        setting.end(trial)
     each = [after - before for before, after in zip(counts[-6:], counts[-5:], strict=False)]
     assert max(each) <= each[0] + 2  # of the new trial alone, however many there are
     assert max(each) < 30

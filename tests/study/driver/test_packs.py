@@ -13,12 +13,12 @@ from study.driver import driver, packs
 from study.driver.driver import RunOptions
 from study.driver.packs import check_pack, measure_pack
 from study.driver.ray_session import StudyError
-from study.records.records import Cell
+from study.records.records import Setting
 from study.spec.spec import StudySpec
 from trainables.recipes import VARIANTS
 
-ONE = [StudySpec(cell=Cell("ptb", "small", "real"), num_samples=1, max_epochs=1)]
-ALL = [StudySpec(cell=Cell("ptb", "small", variant), num_samples=1, max_epochs=1) for variant in VARIANTS]
+ONE = [StudySpec(setting=Setting("ptb", "small", "real"), num_samples=1, max_epochs=1)]
+ALL = [StudySpec(setting=Setting("ptb", "small", variant), num_samples=1, max_epochs=1) for variant in VARIANTS]
 
 
 @pytest.fixture

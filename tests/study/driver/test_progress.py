@@ -5,7 +5,7 @@ from rich.console import Console
 
 from study.driver.progress import Progress, duration
 from study.search.searcher import StudySearcher
-from tests.support.studies import open_cell, run_epoch
+from tests.support.studies import open_setting, run_epoch
 
 
 @pytest.mark.parametrize(
@@ -17,14 +17,14 @@ def test_durations_as_a_person_says_them(seconds, text):
 
 
 def test_the_view_shows_where_each_trial_stands(tmp_path):
-    cell = open_cell(tmp_path)
+    setting = open_setting(tmp_path)
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    progress = Progress(StudySearcher([cell], max_concurrent=2), console)
-    first, second = cell.next_trial(), cell.next_trial()
+    progress = Progress(StudySearcher([setting], max_concurrent=2), console)
+    first, second = setting.next_trial(), setting.next_trial()
     for epoch in range(1, 7):
-        run_epoch(cell, first, epoch)
-    run_epoch(cell, second, 1)
-    state = progress._state(cell)
+        run_epoch(setting, first, epoch)
+    run_epoch(setting, second, 1)
+    state = progress._state(setting)
     assert (state["ended"], state["running"], state["pruned"], state["failed"], state["epochs"]) == (
         "1/13",
         "1",
@@ -40,10 +40,10 @@ def test_the_view_shows_where_each_trial_stands(tmp_path):
 
 
 def test_it_is_quiet_where_there_is_no_terminal(tmp_path, monkeypatch):
-    cell = open_cell(tmp_path)
-    cell.next_trial()
+    setting = open_setting(tmp_path)
+    setting.next_trial()
     console = Console(file=io.StringIO(), force_terminal=False)
-    with Progress(StudySearcher([cell], max_concurrent=2), console) as progress:
+    with Progress(StudySearcher([setting], max_concurrent=2), console) as progress:
         for step in range(100):
             progress.on_step_end(step, [])
         assert console.file.getvalue() == ""

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from study.driver.ray_session import StudyError
 from study.figure1.grid import GridOptions, SubspaceGrid, build_grid, print_grid_plan, run_grid
-from study.figure1.ledger import CELL, GridLedger
+from study.figure1.ledger import SETTING, GridLedger
 from study.records.records import Records, read_table
 from trainables.data.corpora import Corpus, load_corpus
 from trainables.recipes import FIGURE1
@@ -63,7 +63,7 @@ def test_the_default_grid_is_figure_1() -> None:
     assert {tau for beta, tau in grid.points if beta == 1.0} == set(FIGURE1.taus)
     assert len(grid.points) == len(FIGURE1.betas) + len(FIGURE1.taus) - 1  # (1, 10) once
     assert grid.num_seeds == 10
-    assert CELL == ("ptb", "figure1", "al")
+    assert SETTING == ("ptb", "figure1", "al")
 
 
 def test_points_and_seeds_extend_a_study_and_all_else_makes_another() -> None:
@@ -165,7 +165,7 @@ def test_a_run_that_diverged_is_on_record_and_not_tried_again(tmp_path: Path, to
 
 def test_records_of_another_corpus_are_refused(tmp_path: Path, toy: Corpus) -> None:
     grid = make_grid()
-    Records(str(tmp_path), CELL, grid.name).write(
+    Records(str(tmp_path), SETTING, grid.name).write(
         "subspace", "beta1-tau2-s0", 1, [{"trial_id": "beta1-tau2-s0", "epoch": 1, "corpus_sha256": "0123456789abcdef"}]
     )
     with pytest.raises(StudyError, match="another toy: its content was 0123456789ab"):
@@ -205,7 +205,7 @@ def test_a_grid_goes_on_where_a_driver_died_to_the_same_numbers(tmp_path: Path, 
             for row in mine:
                 for key in ("corpus", "size", "variant"):
                     row.pop(key)
-            Records(str(storage), CELL, grid.name).write("subspace", name, 1, mine[:kept])
+            Records(str(storage), SETTING, grid.name).write("subspace", name, 1, mine[:kept])
         shutil.rmtree(storage / "checkpoints" / grid.name / full)
         found = run()
         assert [[r[n] for n in NUMBERS] for r in found] == [[r[n] for n in NUMBERS] for r in expected]
@@ -243,7 +243,7 @@ def test_a_run_ends_at_a_plateau_and_the_next_driver_knows_it(tmp_path: Path, to
 
         # The record of its end is lost, its checkpoint is not: it is reported again, and nothing is trained.
         mine = [{n: r[n] for n in r if n not in ("corpus", "size", "variant")} for r in expected]
-        Records(storage, CELL, grid.name).write("subspace", name, 1, mine[:3])
+        Records(storage, SETTING, grid.name).write("subspace", name, 1, mine[:3])
         found = run()
         assert [[r[n] for n in (*NUMBERS, "epoch_s")] for r in found] == [
             [r[n] for n in (*NUMBERS, "epoch_s")] for r in expected

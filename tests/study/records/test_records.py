@@ -4,15 +4,15 @@ import threading
 import pyarrow.parquet as pq
 import pytest
 
-from study.records.records import EPOCHS, SCHEMAS, TRIALS, Cell, Records, StorageError, read_table
+from study.records.records import EPOCHS, SCHEMAS, TRIALS, Records, Setting, StorageError, read_table
 from trainables.storage.storage import PATIENCE
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
 @pytest.fixture
 def records(tmp_path):
-    return Records(str(tmp_path), CELL, "real-small-ptb-0")
+    return Records(str(tmp_path), SETTING, "real-small-ptb-0")
 
 
 def epoch(number, **changes):
@@ -52,7 +52,7 @@ def test_a_column_that_the_table_lacks_is_refused(records):
 
 
 def test_columns_missing_in_the_first_file_survive_in_the_rest(records, tmp_path):
-    other = Records(str(tmp_path), CELL._replace(variant="al"), "al-small-ptb-0")
+    other = Records(str(tmp_path), SETTING._replace(variant="al"), "al-small-ptb-0")
     other.write("trials", "a", 1, [{"study": "al-small-ptb-0", "trial_id": "a", "attempt": 1, "tau": 20.0}])
     records.write("trials", "b", 1, [{"study": "real-small-ptb-0", "trial_id": "b", "attempt": 1}])
     table = read_table(str(tmp_path), "trials")

@@ -45,7 +45,7 @@ def bucket(server: Store, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
     return server.storage(name)
 
 
-def open_cell(storage: str, journal) -> SettingSearch:
+def open_setting(storage: str, journal) -> SettingSearch:
     spec = make_spec(num_samples=5, num_seeds=1)
     return SettingSearch(Ledger(spec, storage), journal / f"{spec.name}.journal")
 
@@ -69,10 +69,10 @@ def test_checkpoints_live_there(bucket: str) -> None:
 
 
 def test_a_study_resumes_on_another_machine(bucket: str, tmp_path) -> None:
-    whole = open_cell(str(tmp_path / "local"), tmp_path / "a")
+    whole = open_setting(str(tmp_path / "local"), tmp_path / "a")
     run_all(whole)
-    run_all(open_cell(bucket, tmp_path / "b"), stop_after=17)
-    run_all(open_cell(bucket, tmp_path / "c"))  # a new machine: the journal of the first is lost with it
+    run_all(open_setting(bucket, tmp_path / "b"), stop_after=17)
+    run_all(open_setting(bucket, tmp_path / "c"))  # a new machine: the journal of the first is lost with it
 
     def rows(storage: str) -> list[tuple]:
         table = read_table(storage, "epochs")

@@ -15,7 +15,7 @@ from study.records.records import read_table
 from study.search import predict as module
 from study.search.predict import NUM_FREQUENT, predict, questions
 from study.spec.spec import StudySpec
-from tests.support.studies import make_spec, open_cell, run_all
+from tests.support.studies import make_spec, open_setting, run_all
 from trainables.data.corpora import Corpus, load_corpus
 from trainables.data.phrases import PHRASES, Phrase, parse_phrase
 from trainables.models.vdlstm import VDLSTM
@@ -36,10 +36,10 @@ def corpus() -> Corpus:
 @pytest.fixture
 def storage(tmp_path: Path) -> str:
     """A finished study whose confirm trials have (untrained) best weights."""
-    cell = open_cell(tmp_path, **BUDGET)
-    run_all(cell)
-    for trial in cell.ledger.in_block("confirm"):
-        save(cell.spec, str(tmp_path), trial.trial_id)
+    setting = open_setting(tmp_path, **BUDGET)
+    run_all(setting)
+    for trial in setting.ledger.in_block("confirm"):
+        save(setting.spec, str(tmp_path), trial.trial_id)
     return str(tmp_path)
 
 
@@ -139,15 +139,15 @@ def test_a_next_word_that_was_not_known_before_replaces_the_phrase(storage: str,
 def test_only_complete_confirm_trials_of_the_recipe_are_asked(tmp_path: Path, corpus: Corpus) -> None:
     """The search's trials, the tuned configuration's and one that is not finished have weights too, and are left."""
     budget = {"num_samples": 4, "max_epochs": 3, "num_seeds": 2}
-    cell = open_cell(tmp_path, **budget)
-    run_all(cell, stop_after=10_000)
-    origins = {t.origin for t in cell.ledger.in_block("confirm")}
+    setting = open_setting(tmp_path, **budget)
+    run_all(setting, stop_after=10_000)
+    origins = {t.origin for t in setting.ledger.in_block("confirm")}
     assert len(origins) == 2
-    unfinished = cell.ledger.trials["confirm-paper-s102"]
+    unfinished = setting.ledger.trials["confirm-paper-s102"]
     unfinished.status, unfinished.test_ppl = "interrupted", None
-    cell.ledger._write_trial(unfinished)
-    for trial_id in cell.ledger.trials:
-        save(cell.spec, str(tmp_path), trial_id)
+    setting.ledger._write_trial(unfinished)
+    for trial_id in setting.ledger.trials:
+        save(setting.spec, str(tmp_path), trial_id)
     assert run(str(tmp_path), corpus, PHRASE, specs=[make_spec(**budget)])[0] == 1
     assert {r["trial_id"] for t in ("predictions", "word_mass") for r in rows(str(tmp_path), t)} == {
         "confirm-paper-s101"

@@ -11,13 +11,15 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from study.search.searcher import StudyCallback, StudyScheduler, StudySearcher
-from tests.support.studies import CELL, open_cell, result
+from tests.support.studies import SETTING, open_setting, result
 from trainables.storage.storage import StorageError
 
 
 @pytest.fixture
-def cells(tmp_path):
-    return [open_cell(tmp_path, cell=CELL._replace(variant=v), num_samples=3, num_seeds=1) for v in ("re", "real")]
+def settings(tmp_path):
+    return [
+        open_setting(tmp_path, setting=SETTING._replace(variant=v), num_samples=3, num_seeds=1) for v in ("re", "real")
+    ]
 
 
 class Tune:
@@ -35,9 +37,9 @@ class Tune:
         return job
 
     def epoch(self, trial, **more):
-        cell, state = self.searcher.by_tune_id[trial.trial_id]
+        setting, state = self.searcher.by_tune_id[trial.trial_id]
         report = result(state, state.num_epochs + 1, **more)
-        done = report["epoch"] >= cell.spec.max_epochs
+        done = report["epoch"] >= setting.spec.max_epochs
         # Tune asks the scheduler unless the trainable says that it is done, and then tells the callbacks
         decision = None if done else self.scheduler.on_trial_result(None, trial, report)
         self.callback.on_trial_result(0, [], trial, report)
@@ -48,8 +50,8 @@ class Tune:
             self.live.remove(trial)
 
 
-def test_no_more_than_max_concurrent_trials_at_a_time(cells):
-    tune = Tune(StudySearcher(cells, max_concurrent=3))
+def test_no_more_than_max_concurrent_trials_at_a_time(settings):
+    tune = Tune(StudySearcher(settings, max_concurrent=3))
     jobs = [tune.suggest() for _ in range(5)]
     assert [job is not None for job in jobs] == [True, True, True, False, False]
     while tune.live:
@@ -57,21 +59,21 @@ def test_no_more_than_max_concurrent_trials_at_a_time(cells):
     assert tune.suggest() is not None
 
 
-def test_cells_take_turns(cells):
-    tune = Tune(StudySearcher(cells, max_concurrent=4))
+def test_settings_take_turns(settings):
+    tune = Tune(StudySearcher(settings, max_concurrent=4))
     jobs = [tune.suggest() for _ in range(4)]
     assert [(job["trial"]["variant"], job["trial_id"]) for job in jobs] == [
         ("re", "default-0000"), ("real", "default-0000"), ("re", "random-0001"), ("real", "random-0001"),
     ]  # fmt: skip
 
 
-def test_interrupted_trials_come_before_new_ones_of_other_cells(tmp_path, cells):
-    tune = Tune(StudySearcher(cells, max_concurrent=2))
+def test_interrupted_trials_come_before_new_ones_of_other_settings(tmp_path, settings):
+    tune = Tune(StudySearcher(settings, max_concurrent=2))
     tune.suggest()
-    while tune.live:  # the first cell's paper recipe in full
+    while tune.live:  # the first setting's paper recipe in full
         tune.epoch(tune.live[0])
     assert [tune.suggest()["trial_id"] for _ in range(2)] == ["default-0000", "random-0001"]
-    again = [open_cell(tmp_path, cell=c.spec.cell, num_samples=3, num_seeds=1) for c in cells]
+    again = [open_setting(tmp_path, setting=c.spec.setting, num_samples=3, num_seeds=1) for c in settings]
     resumed = Tune(StudySearcher(again, max_concurrent=2))
     jobs = [resumed.suggest() for _ in range(2)]
     assert [(job["trial"]["variant"], job["trial_id"]) for job in jobs] == [
@@ -79,18 +81,18 @@ def test_interrupted_trials_come_before_new_ones_of_other_cells(tmp_path, cells)
     ]  # fmt: skip
 
 
-def test_all_cells_run_to_their_end(cells):
-    tune = Tune(StudySearcher(cells, max_concurrent=2))
+def test_all_settings_run_to_their_end(settings):
+    tune = Tune(StudySearcher(settings, max_concurrent=2))
     while (job := tune.suggest()) != Searcher.FINISHED:
         assert job is not None or tune.live  # it never waits for nothing
         while len(tune.live) == 2 or (job is None and tune.live):
             tune.epoch(tune.live[0])
             job = {}
-    assert all(cell.is_finished() for cell in cells)
+    assert all(setting.is_finished() for setting in settings)
 
 
-def test_a_failure_ends_the_trial_with_its_reason(cells):
-    tune = Tune(StudySearcher(cells, max_concurrent=1))
+def test_a_failure_ends_the_trial_with_its_reason(settings):
+    tune = Tune(StudySearcher(settings, max_concurrent=1))
     tune.suggest()
     (trial,) = tune.live
     _, state = tune.searcher.by_tune_id[trial.trial_id]
@@ -116,8 +118,8 @@ def lose(tune, error, text=""):
     return state
 
 
-def test_an_error_that_comes_again_and_again_ends_the_trial_with_its_last_line(cells):
-    tune = Tune(StudySearcher(cells, max_concurrent=1))
+def test_an_error_that_comes_again_and_again_ends_the_trial_with_its_last_line(settings):
+    tune = Tune(StudySearcher(settings, max_concurrent=1))
     ids = []
     for _ in range(3):
         ids.append(tune.suggest()["trial_id"])
@@ -126,8 +128,8 @@ def test_an_error_that_comes_again_and_again_ends_the_trial_with_its_last_line(c
     assert (state.status, state.stopped_by, state.error) == ("failed", "error", "MemoryError: no more")
 
 
-def test_a_trial_lost_with_its_machine_is_handed_out_again_from_its_last_epoch(cells):
-    tune = Tune(StudySearcher(cells, max_concurrent=1))
+def test_a_trial_lost_with_its_machine_is_handed_out_again_from_its_last_epoch(settings):
+    tune = Tune(StudySearcher(settings, max_concurrent=1))
     for epoch in range(4):
         assert tune.suggest()["recorded_epochs"] == epoch
         tune.epoch(tune.live[0])
@@ -135,8 +137,8 @@ def test_a_trial_lost_with_its_machine_is_handed_out_again_from_its_last_epoch(c
         assert (state.status, state.running, state.num_epochs) == ("interrupted", False, epoch + 1)
 
 
-def test_a_trial_that_kills_its_process_every_time_ends(cells):
-    tune = Tune(StudySearcher(cells, max_concurrent=1))
+def test_a_trial_that_kills_its_process_every_time_ends(settings):
+    tune = Tune(StudySearcher(settings, max_concurrent=1))
     tries = 0
     while True:
         tune.suggest()
@@ -146,8 +148,8 @@ def test_a_trial_that_kills_its_process_every_time_ends(cells):
     assert tries == 10
 
 
-def test_a_storage_that_stays_away_from_a_trial_ends_the_run_and_not_the_trial(cells):
-    tune = Tune(StudySearcher(cells, max_concurrent=1))
+def test_a_storage_that_stays_away_from_a_trial_ends_the_run_and_not_the_trial(settings):
+    tune = Tune(StudySearcher(settings, max_concurrent=1))
     tune.suggest()
     with pytest.raises(StorageError, match="cannot write x"):
         lose(tune, StorageError("cannot write x: away"))
@@ -155,8 +157,8 @@ def test_a_storage_that_stays_away_from_a_trial_ends_the_run_and_not_the_trial(c
     assert state.status == "interrupted"
 
 
-def test_a_trial_that_tune_stops_for_its_own_reasons_stays_open(cells):
-    tune = Tune(StudySearcher(cells, max_concurrent=1))
+def test_a_trial_that_tune_stops_for_its_own_reasons_stays_open(settings):
+    tune = Tune(StudySearcher(settings, max_concurrent=1))
     tune.suggest()
     (trial,) = tune.live
     tune.epoch(trial)
@@ -165,7 +167,7 @@ def test_a_trial_that_tune_stops_for_its_own_reasons_stays_open(cells):
     assert (state.status, state.running) == ("interrupted", False)
 
 
-def test_tune_may_pickle_its_parts(cells):
-    searcher = StudySearcher(cells, max_concurrent=1)
+def test_tune_may_pickle_its_parts(settings):
+    searcher = StudySearcher(settings, max_concurrent=1)
     for part in (searcher, StudyScheduler(searcher), StudyCallback(searcher)):
         pickle.loads(pickle.dumps(part))

@@ -2,15 +2,15 @@ import dataclasses
 
 import pytest
 
-from study.records.records import Cell
+from study.records.records import Setting
 from study.spec.spec import AUDIT_SHARE, StudySpec
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
-CELL = Cell("ptb", "small", "real")
+SETTING = Setting("ptb", "small", "real")
 
 
 def spec(**changes):
-    return StudySpec(**({"cell": CELL, "num_samples": 40, "max_epochs": 50} | changes))
+    return StudySpec(**({"setting": SETTING, "num_samples": 40, "max_epochs": 50} | changes))
 
 
 @pytest.mark.parametrize(
@@ -23,9 +23,9 @@ def spec(**changes):
         ({"num_sessions": 0}, "num_sessions must be 1 or 2, got 0"),
         ({"num_sessions": 3}, "num_sessions must be 1 or 2, got 3"),
         ({"num_sessions": 2, "max_epochs": 5}, "max_epochs must be even for two sessions of equal length, got 5"),
-        ({"cell": Cell("ptb", "huge", "real")}, "size must be one of tiny, small, medium, large, got 'huge'"),
-        ({"cell": Cell("c4", "small", "real")}, "corpus must be one of .*, got 'c4'"),
-        ({"cell": Cell("ptb", "small", "lm")}, "variant must be one of .*, got 'lm'"),
+        ({"setting": Setting("ptb", "huge", "real")}, "size must be one of tiny, small, medium, large, got 'huge'"),
+        ({"setting": Setting("c4", "small", "real")}, "corpus must be one of .*, got 'c4'"),
+        ({"setting": Setting("ptb", "small", "lm")}, "variant must be one of .*, got 'lm'"),
     ],
 )
 def test_a_refused_value_names_the_rule_and_what_was_given(changes, message):
@@ -38,7 +38,14 @@ def test_the_name_follows_what_makes_the_study_and_not_what_may_grow():
     assert name.startswith("real-small-ptb-")
     assert spec(num_samples=80, num_seeds=12).name == name
     assert (
-        len({name, spec(max_epochs=51).name, spec(search_seed=1).name, spec(cell=CELL._replace(variant="re")).name})
+        len(
+            {
+                name,
+                spec(max_epochs=51).name,
+                spec(search_seed=1).name,
+                spec(setting=SETTING._replace(variant="re")).name,
+            }
+        )
         == 4
     )
 
@@ -54,7 +61,7 @@ def test_budgets_are_equal_across_the_variants_of_every_size_and_corpus():
     for size in SIZES:
         for corpus in CORPORA:
             specs = [
-                StudySpec(cell=Cell(corpus, size, v), num_samples=20, max_epochs=SIZES[size].max_epochs)
+                StudySpec(setting=Setting(corpus, size, v), num_samples=20, max_epochs=SIZES[size].max_epochs)
                 for v in VARIANTS
             ]
             assert len({(*s.num_trials.items(), *s.expected_epochs.items()) for s in specs}) == 1
@@ -82,7 +89,7 @@ def test_seeds_of_the_search_differ_and_never_meet_those_of_the_confirm_block():
     search = [one.trial_seed(f"random-{i:04d}") for i in range(500)]
     assert len(set(search)) == 500
     assert not set(search) & set(one.confirm_seeds)
-    assert one.confirm_seeds == spec(num_seeds=50, cell=CELL._replace(variant="baseline")).confirm_seeds
+    assert one.confirm_seeds == spec(num_seeds=50, setting=SETTING._replace(variant="baseline")).confirm_seeds
 
 
 def test_precisions_are_different_studies():
@@ -102,7 +109,7 @@ def test_a_point_goes_to_a_config_and_back():
 
 def test_the_names_of_studies_stay_as_they_are():
     """Or the records of those that have been run would not be found again."""
-    names = [spec(cell=CELL._replace(variant=v), num_samples=3, max_epochs=2).name for v in VARIANTS]
+    names = [spec(setting=SETTING._replace(variant=v), num_samples=3, max_epochs=2).name for v in VARIANTS]
     assert names == [
         "baseline-small-ptb-d0b15c3d", "al-small-ptb-cb3fc056", "re-small-ptb-7feefecc", "real-small-ptb-6d5a8588",
     ]  # fmt: skip
@@ -139,18 +146,18 @@ RECIPE_ONLY = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_name_of_a_recipe_only_study_is_fixed(variant):
     """Hours of training lie under these names. Whoever changes one orphans them."""
-    cell = Cell("ptb", "small", variant)
-    one = StudySpec(cell=cell, num_samples=0, max_epochs=40)
+    setting = Setting("ptb", "small", variant)
+    one = StudySpec(setting=setting, num_samples=0, max_epochs=40)
     assert one.name == RECIPE_ONLY[variant]
     assert dataclasses.replace(one, precision="bf16").name == f"{RECIPE_ONLY[variant]}-bf16"
 
 
 def test_the_name_of_a_recipe_only_study_depends_on_no_search(monkeypatch):
-    one = StudySpec(cell=CELL, num_samples=0, max_epochs=40)
+    one = StudySpec(setting=SETTING, num_samples=0, max_epochs=40)
     name = one.name
-    others = [{"max_epochs": 41}, {"num_sessions": 2}, {"cell": CELL._replace(size="medium")}, {"num_samples": 1}]
+    others = [{"max_epochs": 41}, {"num_sessions": 2}, {"setting": SETTING._replace(size="medium")}, {"num_samples": 1}]
     assert len({name, *(dataclasses.replace(one, **changes).name for changes in others)}) == 5
-    monkeypatch.setattr("study.spec.spec.space_hash", lambda cell: "another")
+    monkeypatch.setattr("study.spec.spec.space_hash", lambda setting: "another")
     monkeypatch.setattr("study.spec.spec.REDUCTION_FACTOR", 2)
     assert one.is_recipe_only
     assert dataclasses.replace(one, num_seeds=3, search_seed=5).name == name
@@ -159,7 +166,7 @@ def test_the_name_of_a_recipe_only_study_depends_on_no_search(monkeypatch):
 
 
 def test_a_recipe_only_study_is_the_recipe_on_fresh_seeds_and_nothing_else():
-    one = StudySpec(cell=CELL, num_samples=0, max_epochs=40, num_seeds=3)
+    one = StudySpec(setting=SETTING, num_samples=0, max_epochs=40, num_seeds=3)
     assert one.num_trials == {"default": 0, "random": 0, "tpe": 0, "confirm": 3}
     assert one.expected_epochs == {"default": 0, "random": 0, "tpe": 0, "confirm": 120}
     assert one.confirm_seeds == [101, 102, 103]
