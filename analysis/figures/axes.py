@@ -1,36 +1,17 @@
-"""How figures show the parameters that a study searches: their names for people, and a place on an axis for each value.
+"""How figures show the parameters that a study searches: their labels, and a place on an axis for each value.
 
-Which parameters there are, and on which scale each is drawn, is said in ``analysis.parameters``.
+Which parameters there are, with their scales and labels, is declared in ``study.records.parameters``.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from analysis.parameters import CHOICE, LOG, SCALES
-from trainables.recipes import TARGET_GRADIENTS
+from study.records.parameters import CATEGORICAL, LOG, PARAMETERS
 
-LABELS: Mapping[str, str] = {
-    "drop_prob": "dropout",
-    "input_dropout": "input dropout",
-    "lr": "learning rate",
-    "lr_decay": "decay per epoch",
-    "lr_decay_start_epoch": "decay after epoch",
-    "max_grad_norm": "gradient norm",
-    "init_range": "initial range",
-    "gamma": "gamma",
-    "tau": "tau",
-    "target_gradient": "target gradient",
-}
-_CHOICES: Mapping[str, tuple[tuple[object, str], ...]] = {
-    "input_dropout": ((False, "no"), (True, "yes")),
-    "target_gradient": tuple((choice, choice) for choice in TARGET_GRADIENTS),
-}
 _STEPS = (
     (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
     (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
@@ -43,30 +24,35 @@ _STEPS = (
 
 def is_log(name: str) -> bool:
     """Whether the parameter is searched and shown on a logarithmic scale."""
-    return SCALES.get(name) == LOG
+    return PARAMETERS[name].scale == LOG
 
 
 def label(name: str) -> str:
     """The parameter's name for people."""
-    return LABELS.get(name, name)
+    return PARAMETERS[name].label
 
 
 def as_numbers(name: str, values: pd.Series) -> np.ndarray:
-    """The values as floats, of a choice the places among its options; what is missing or unknown is NaN."""
-    if SCALES.get(name) == CHOICE:
-        places = {option: float(i) for i, (option, _) in enumerate(_CHOICES.get(name, ()))}
+    """The values as floats, of a categorical parameter the places among its options; what is missing or unknown is
+    NaN."""
+    if PARAMETERS[name].scale == CATEGORICAL:
+        places = {option: float(i) for i, option in enumerate(PARAMETERS[name].domain)}
         return np.array([places.get(value, np.nan) for value in values.astype(object)], dtype=float)
     return values.to_numpy(dtype=float, na_value=np.nan)
 
 
-def choice_labels(name: str) -> tuple[str, ...]:
-    """The names of a choice's options in the order of their places; empty for a number."""
-    return tuple(text for _, text in _CHOICES.get(name, ()))
+def option_labels(name: str) -> tuple[str, ...]:
+    """The names of a categorical parameter's options in the order of their places; empty for a number."""
+    if PARAMETERS[name].scale != CATEGORICAL:
+        return ()
+    return tuple(
+        ("yes" if option else "no") if isinstance(option, bool) else str(option) for option in PARAMETERS[name].domain
+    )
 
 
 def set_axis(ax: Axes, name: str, low: float, high: float) -> None:
     """Scale, limits and ticks of the horizontal axis for values of this parameter between ``low`` and ``high``."""
-    if options := choice_labels(name):
+    if options := option_labels(name):
         ax.set_xlim(-0.6, len(options) - 0.4)
         ax.set_xticks(range(len(options)), options)
     elif is_log(name):

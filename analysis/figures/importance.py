@@ -15,10 +15,11 @@ from analysis.figures.figure import register
 from analysis.figures.panels import by_group, group_title, optional, parts_by_corpus, span, studies
 from analysis.measures.best_of_n import random_block
 from analysis.measures.settings import SettingStudy
-from analysis.parameters import SCALES, searched
+from analysis.parameters import searched
 from analysis.records.load import Results
 from analysis.stats.importance import QUANTILE, importance_ranks
 from analysis.stats.intervals import CONFIDENCE
+from study.records.parameters import PARAMETERS
 from study.records.records import Setting
 
 MIN_DRAWS = 8
@@ -105,7 +106,7 @@ def _order(shown: list[Importance]) -> list[str]:
     for one in shown:
         for name, share in zip(one.parameters, one.shares, strict=True):
             shares.setdefault(name, []).append(share)
-    names = list(SCALES)
+    names = list(PARAMETERS)
     return sorted(shares, key=lambda name: (-float(np.mean(shares[name])), names.index(name)))
 
 

@@ -13,8 +13,9 @@ from analysis.figures import axes as parameters
 from analysis.figures.figure import Part
 from analysis.figures.panels import counted, optional, parts_by_group, span, studies
 from analysis.measures.settings import SettingStudy
-from analysis.parameters import SCALES, searched
+from analysis.parameters import searched
 from analysis.records.load import Results
+from study.records.parameters import PARAMETERS
 from study.records.records import Setting
 
 NEEDS = "no search has a complete trial and a parameter that differs between trials yet"
@@ -76,9 +77,9 @@ def drawable(info: SearchTrialsInfo) -> list[SearchTrials]:
 
 
 def parameter_names(searches: Sequence[SearchTrials]) -> list[str]:
-    """The parameters that any of these searches varies, in the order of ``parameters.SCALES``."""
+    """The parameters that any of these searches varies, in the order of their declarations."""
     found = {name for search in searches for name, _ in search.points}
-    return [name for name in SCALES if name in found]
+    return [name for name in PARAMETERS if name in found]
 
 
 def perplexity_range(searches: Sequence[SearchTrials]) -> tuple[float, float]:

@@ -66,7 +66,7 @@ def _slice(ax: Axes, name: str, searches: Sequence[SearchTrials], top: float) ->
     """The complete trials of each variant, the lowest of each fifth of the range, what failed at the upper edge."""
     everything = np.concatenate([s.column(name) for s in searches])
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
-    options = parameters.choice_labels(name)
+    options = parameters.option_labels(name)
     edges: np.ndarray
     if options:
         edges = np.arange(len(options) + 1) - 0.5

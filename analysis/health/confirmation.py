@@ -9,8 +9,8 @@ import pandas as pd
 
 from analysis.health.check import PROBLEM, SEARCH, WARNING, Fault, by_place, by_study, fault, listed
 from analysis.measures.settings import PAPER_ORIGIN
-from analysis.parameters import SCALES
 from analysis.records.load import Results
+from study.records.parameters import PARAMETERS
 
 MIN_SEEDS = 1 + math.ceil(math.log2(1 / 0.05))
 """The fewest seeds for which the exact sign-flip test can reach p < .05: 2 / 2^6 = .031."""
@@ -116,7 +116,7 @@ def duplicates(results: Results) -> Iterator[Fault]:
             yield fault(PROBLEM, message, [study], alike["trial_id"])
     for study, own in by_study(results.trials):
         search = own[own["block"].isin(SEARCH)]
-        again = search[search[[*SCALES, "seed"]].duplicated(keep=False)]
+        again = search[search[[*PARAMETERS, "seed"]].duplicated(keep=False)]
         if len(again):
             message = f"trials of the same configuration and seed: {listed(again['trial_id'])}"
             yield fault(WARNING, message, [study], again["trial_id"])

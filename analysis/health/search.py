@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.health.check import PROBLEM, SEARCH, WARNING, Fault, by_place, by_study, fault, listed
-from analysis.parameters import CHOICE, SCALES, WHOLE, on_scale
+from analysis.parameters import on_scale
 from analysis.records.load import Results
 from analysis.stats.contrasts import MARGIN_PPL
 from analysis.stats.importance import MIN_TOP, QUANTILE
+from study.records.parameters import CATEGORICAL, INTEGER, PARAMETERS
 
 EDGE = 0.02
 """Share of a range next to its end. A best configuration that lay anywhere would fall into one of the two ends of
@@ -36,8 +37,8 @@ def edges(results: Results) -> Iterator[Fault]:
             best = _best(own)
             if best is None or best["block"] == "default":
                 continue
-            for name in SCALES:
-                if SCALES[name] != CHOICE and pd.notna(best[name]):
+            for name, parameter in PARAMETERS.items():
+                if parameter.scale != CATEGORICAL and pd.notna(best[name]):
                     side = _edge(name, drawn[name].dropna(), float(best[name]))
                     if side:
                         ends = f"{drawn[name].min():.3g} to {drawn[name].max():.3g}"
@@ -50,7 +51,7 @@ def _edge(name: str, drawn: pd.Series, value: float) -> str:
         return ""
     scaled, at = on_scale(name, drawn), float(on_scale(name, pd.Series([value])).iloc[0])
     low, high = float(scaled.min()), float(scaled.max())
-    margin = 0.0 if SCALES[name] == WHOLE else EDGE * (high - low)
+    margin = 0.0 if PARAMETERS[name].scale == INTEGER else EDGE * (high - low)
     return "lower" if at <= low + margin else "upper" if at >= high - margin else ""
 
 

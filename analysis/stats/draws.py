@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.parameters import CHOICE, SCALES, on_scale, searched
+from analysis.parameters import on_scale, searched
 from analysis.stats.intervals import CONFIDENCE, t_quantile
+from study.records.parameters import CATEGORICAL, PARAMETERS
 
 NEAR, MODERATE = math.sqrt(2.0), 2.0
 """Factors off the recipe's value up to which a draw counts as near it, and as a moderate step away."""
@@ -89,7 +90,7 @@ def step_costs(draws: pd.DataFrame, centres: Mapping[str, float]) -> dict[str, S
 
 
 def _control(name: str, values: pd.Series) -> dict[str, np.ndarray]:
-    if SCALES[name] == CHOICE:
+    if PARAMETERS[name].scale == CATEGORICAL:
         codes = pd.factorize(values, sort=True)[0].astype(float)
         return {name: codes - codes.mean()}
     scaled = on_scale(name, values).to_numpy(dtype=float)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.parameters import CHOICE, LOG, SCALES, WHOLE
 from analysis.stats.intervals import CONFIDENCE
+from study.records.parameters import CATEGORICAL, INTEGER, LOG, PARAMETERS
 
 QUANTILE = 0.25
 """Share of the trials that count as the best."""
@@ -25,6 +25,8 @@ MIN_TOP = 5
 """Fewer best trials than this make no density."""
 _NUM_STEPS = 50
 _MIN_BANDWIDTH = 0.5 / 1.64  # nine tenths of a kernel within its own step of the grid
+
+_SCALES = {name: parameter.scale for name, parameter in PARAMETERS.items()}
 
 Domains = Mapping[str, Sequence[Any]]
 """Parameter -> its range (low, high), or all its choices."""
@@ -45,7 +47,7 @@ def ped_anova(
     *,
     quantile: float = QUANTILE,
     domains: Domains | None = None,
-    scales: Mapping[str, str] = SCALES,
+    scales: Mapping[str, str] = _SCALES,
 ) -> dict[str, float]:
     """The importance of each parameter for reaching the best ``quantile`` of the trials.
 
@@ -54,7 +56,7 @@ def ped_anova(
         loss: shape (trials,), finite, lower is better.
         quantile: share of the trials that count as the best; ties at the edge are all among them.
         domains: where a range or the choices are known; otherwise they are those of the trials.
-        scales: parameter -> ``linear``, ``log``, ``whole`` or ``choice``; ``linear`` if it is not there.
+        scales: parameter -> ``linear``, ``log``, ``integer`` or ``categorical``; ``linear`` if it is not there.
 
     Returns:
         Parameter -> share of the sum over all parameters, the largest first; zeros if no parameter matters at all.
@@ -76,7 +78,7 @@ def importance_ranks(
     seed: int = 0,
     confidence: float = CONFIDENCE,
     domains: Domains | None = None,
-    scales: Mapping[str, str] = SCALES,
+    scales: Mapping[str, str] = _SCALES,
 ) -> pd.DataFrame:
     """Importances, their ranks, and how far the ranks move when the trials are drawn again with replacement.
 
@@ -127,12 +129,12 @@ def _check(params: pd.DataFrame, loss: np.ndarray, quantile: float) -> None:
 
 def _bin(values: pd.Series, scale: str | None, domain: Sequence[Any] | None) -> _Binned:
     """Positions on a grid of at most 50 steps, on the scale that the values are drawn on."""
-    if scale == CHOICE:
+    if scale == CATEGORICAL:
         choices = list(domain) if domain is not None else sorted(values.unique().tolist(), key=str)
         return _Binned(np.array([choices.index(value) for value in values.tolist()]), len(choices), True)
     x = values.to_numpy(dtype=float)
     low, high = (float(end) for end in (domain if domain is not None else (x.min(), x.max())))
-    size = min(round(high - low) + 1, _NUM_STEPS) if scale == WHOLE else _NUM_STEPS
+    size = min(round(high - low) + 1, _NUM_STEPS) if scale == INTEGER else _NUM_STEPS
     if scale == LOG:
         x, low, high = np.log(x), math.log(low), math.log(high)
     if high <= low or size < 2:

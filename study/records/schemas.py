@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
+from study.records.parameters import PARAMETERS
+
 _S, _I32, _I64, _F, _B = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
 _TIME = pa.timestamp("ms", tz="UTC")
 
@@ -23,9 +25,8 @@ TRIALS = pa.schema(
     [
         ("study", _S), ("trial_id", _S), ("attempt", _I32), ("block", _S), ("origin", _S), ("audit", _B),
         ("optuna_number", _I32),
-        ("seed", _I64), ("max_epochs", _I32), ("drop_prob", _F), ("input_dropout", _B), ("lr", _F), ("lr_decay", _F),
-        ("lr_decay_start_epoch", _I32), ("max_grad_norm", _F), ("init_range", _F), ("gamma", _F), ("tau", _F),
-        ("alpha", _F), ("target_gradient", _S), ("second_session_epoch", _I32), ("batch_size", _I32), ("bptt", _I32),
+        ("seed", _I64), ("max_epochs", _I32), *(parameter.column for parameter in PARAMETERS.values()),
+        ("alpha", _F), ("second_session_epoch", _I32), ("batch_size", _I32), ("bptt", _I32),
         ("status", _S), ("stopped_by", _S), ("would_stop_epoch", _I32), ("num_epochs", _I32), ("best_epoch", _I32),
         ("best_valid_ppl", _F), ("final_valid_ppl", _F), ("single_stream_valid_ppl", _F), ("test_ppl", _F),
         ("num_params", _I64), ("device_s", _F), ("error", _S), ("precision", _S), ("numerics", _I32),

@@ -13,6 +13,7 @@ A driver asks for many of the sums below at every step: they are kept, not count
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import math
 from collections import Counter
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from study.records.records import EPOCHS, Records
+from study.records.records import EPOCHS, Records, Setting
 from study.spec.spec import StudySpec
 from trainables.config import TrialConfig
 from trainables.recipes import NUMERICS
@@ -28,10 +29,7 @@ from trainables.recipes import NUMERICS
 SEARCH_BLOCKS = ("default", "random", "tpe")
 _NOT_REPORTED = {"study", "trial_id", "attempt", "block"}
 _EPOCH_COLUMNS = [name for name in EPOCHS.names if name not in _NOT_REPORTED]
-_CONFIG_COLUMNS = (
-    "seed", "max_epochs", "drop_prob", "input_dropout", "lr", "lr_decay", "lr_decay_start_epoch", "max_grad_norm",
-    "init_range", "gamma", "tau", "target_gradient", "second_session_epoch", "batch_size", "bptt",
-)  # fmt: skip
+_CONFIG_COLUMNS = [field.name for field in dataclasses.fields(TrialConfig) if field.name not in Setting._fields]
 
 
 @dataclass(kw_only=True)
@@ -291,7 +289,8 @@ class Ledger:
 
     def _from_record(self, row: Mapping[str, Any]) -> TrialRecord:
         setting = self.spec.setting
-        config = {name: row[name] for name in _CONFIG_COLUMNS}
+        # What is null was not recorded by the version that wrote the row, or is None: both are the default.
+        config = {name: row[name] for name in _CONFIG_COLUMNS if row[name] is not None}
         config |= {"variant": setting.variant, "size": setting.size, "corpus": setting.corpus}
         return TrialRecord(
             config=TrialConfig.from_dict(config),

@@ -55,7 +55,7 @@ RULES = (
     Rule(
         importer="analysis",
         forbidden=("study",),
-        allowed=("study.records.records",),
+        allowed=("study.records.records", "study.records.schemas", "study.records.parameters"),
         why="results reach the analysis through Parquet alone",
     ),
     Rule(

@@ -199,8 +199,7 @@ def test_a_packages_table_names_its_folders_and_modules(package: str, readmes: d
 
 def test_examples_in_python_are_entries_of_the_registries(everything: str) -> None:
     """Each example builds an object of the registry that it is to be added to."""
-    from optuna import distributions
-
+    from study.records import parameters
     from trainables import recipes
 
     examples = [textwrap.dedent(example) for example in blocks(everything, "python")]
@@ -208,7 +207,7 @@ def test_examples_in_python_are_entries_of_the_registries(everything: str) -> No
     for example in examples:
         for statement in ast.parse(example).body:
             assert isinstance(statement, ast.Expr), "an example is an entry, an expression"
-            eval(ast.unparse(statement), {**vars(recipes), **vars(distributions)})
+            eval(ast.unparse(statement), {**vars(recipes), **vars(parameters)})
 
 
 def unknown_columns(query: str) -> set[str]:

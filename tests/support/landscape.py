@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from analysis import paper
+from study.records.parameters import CATEGORICAL, INTEGER, LOG, Parameter, searched_by
 from study.records.records import Records, Setting
 from tests.support.synthetic import START, write_run, write_trial
 from trainables.config import paper_config
@@ -26,27 +27,21 @@ _EPOCH_S = {"tiny": 1.2, "small": 30.0, "medium": 75.0, "large": 210.0}
 def draw_params(setting: Setting, rng: random.Random, *, near: dict[str, Any] | None = None) -> dict[str, Any]:
     """A point drawn at random from the ranges that a study searches, or one near another point."""
 
-    def uniform(name: str, low: float, high: float, *, log: bool = False) -> float:
-        turn, back = (math.log, math.exp) if log else (float, float)
-        low, high = turn(low), turn(high)
-        if near is None:
-            return back(rng.uniform(low, high))
-        return back(min(high, max(low, rng.gauss(turn(near[name]), 0.12 * (high - low)))))
-
-    params: dict[str, Any] = {
-        "drop_prob": uniform("drop_prob", 0.1, 0.8),
-        "input_dropout": rng.random() < (0.5 if near is None else 0.85 if near["input_dropout"] else 0.15),
-        "lr": uniform("lr", 0.3, 3.0, log=True),
-        "lr_decay": uniform("lr_decay", 0.8, 0.98),
-        "lr_decay_start_epoch": round(uniform("lr_decay_start_epoch", 1, 20)),
-        "max_grad_norm": uniform("max_grad_norm", 2.0, 15.0, log=True),
-        "init_range": uniform("init_range", 0.02, 0.15, log=True),
+    params = {
+        name: _draw(parameter, parameter.domain_at(setting.size, setting.corpus), rng, near and near[name])
+        for name, parameter in searched_by(setting.variant).items()
     }
-    if VARIANTS[setting.variant].augmented_loss:
-        params |= {"gamma": uniform("gamma", 0.3, 2.0), "tau": uniform("tau", 2.0, 80.0, log=True)}
-        params["alpha"] = params["gamma"] * params["tau"]
-        params["target_gradient"] = rng.choice(("flow", "stop"))
-    return params
+    return params | ({"alpha": params["gamma"] * params["tau"]} if "tau" in params else {})
+
+
+def _draw(parameter: Parameter, domain: tuple[Any, ...], rng: random.Random, near: Any) -> Any:
+    if parameter.scale == CATEGORICAL:
+        return near if near is not None and rng.random() < 0.7 else rng.choice(domain)
+    turn, back = (math.log, math.exp) if parameter.scale == LOG else (float, float)
+    low, high = map(turn, domain)
+    middle = None if near is None else rng.gauss(turn(near), 0.12 * (high - low))
+    value = back(rng.uniform(low, high) if middle is None else min(high, max(low, middle)))
+    return round(value) if parameter.scale == INTEGER else value
 
 
 def loss_above_best(setting: Setting, params: dict[str, Any]) -> float:

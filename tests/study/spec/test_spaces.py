@@ -1,7 +1,9 @@
+import dataclasses
 import itertools
 
 import pytest
 
+from study.records.parameters import PARAMETERS
 from study.records.records import Setting
 from study.spec.spaces import paper_params, search_space, space_hash, to_config
 from trainables.config import paper_config
@@ -51,22 +53,26 @@ def test_a_point_with_a_foreign_or_a_missing_parameter_is_refused():
 
 
 def test_a_recipe_outside_the_space_is_refused(monkeypatch):
-    from optuna.distributions import FloatDistribution
-
-    from study.spec import spaces
-
-    monkeypatch.setitem(spaces._SPECIAL, ("ptb", "lr"), FloatDistribution(2.0, 3.0))
+    monkeypatch.setitem(PARAMETERS, "lr", dataclasses.replace(PARAMETERS["lr"], special={"ptb": (2.0, 3.0)}))
     with pytest.raises(ValueError, match="lr = 1.0 is outside"):
         paper_params(Setting("ptb", "small", "real"))
+    paper_params(Setting("toy", "small", "real"))
 
 
 def test_the_hash_follows_the_space(monkeypatch):
-    from optuna.distributions import FloatDistribution
-
-    from study.spec import spaces
-
     setting = Setting("ptb", "small", "real")
     before = space_hash(setting)
-    assert before != space_hash(setting._replace(variant="re"))
-    monkeypatch.setitem(spaces._SHARED, "lr", FloatDistribution(0.3, 4.0, log=True))
+    monkeypatch.setitem(PARAMETERS, "lr", dataclasses.replace(PARAMETERS["lr"], domain=(0.3, 4.0)))
     assert space_hash(setting) != before
+
+
+@pytest.mark.parametrize(
+    ("size", "variant", "digest"),
+    [
+        ("tiny", "baseline", "2b2736bd5ca0"), ("tiny", "real", "8b1a0061c3e5"),
+        ("small", "re", "f92a26260d8f"), ("large", "al", "671cff97d0ce"),
+    ],
+)  # fmt: skip
+def test_the_spaces_are_those_on_record(size, variant, digest):
+    """A study's name depends on its space: another hash orphans the records of every study with a search."""
+    assert space_hash(Setting("ptb", size, variant)) == digest
