@@ -15,7 +15,8 @@ import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
+
+import scipy.stats
 
 from analysis.claims.arms import Arm
 from analysis.stats.contrasts import MARGIN_PPL, Contrast, contrast, holm, seeds_needed
@@ -195,13 +196,8 @@ def _seeds_for_difference(found: Contrast, alpha: float) -> int | None:
     """Seeds for 80 % power at this level, were mean and spread as they seem; None if nobody would train as many."""
     if not found.sd or not found.mean:
         return _fewest(alpha) if found.sd is None else None
-    # Student's t is the normal but for a hundredth from a hundred seeds on, and costs a second at a thousand.
-    z = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(0.8)
-    rough = (z * found.sd / found.mean) ** 2
-    if rough > _MOST:
-        return None
-    needed = seeds_needed(found.mean, found.sd, alpha=alpha) if rough < 100 else math.ceil(rough)
-    return None if needed is None else max(needed, _fewest(alpha))
+    needed = seeds_needed(found.mean, found.sd, alpha=alpha)
+    return None if needed is None or needed > _MOST else max(needed, _fewest(alpha))
 
 
 def _seeds_for_equality(found: Contrast, level: float, alpha: float) -> int | None:
@@ -209,7 +205,7 @@ def _seeds_for_equality(found: Contrast, level: float, alpha: float) -> int | No
     room = math.log1p(MARGIN_PPL / level) - abs(found.mean)
     if found.sd is None or room <= 0:
         return None
-    z = NormalDist().inv_cdf(0.9)  # the mean may wander off either way
+    z = float(scipy.stats.norm.ppf(0.9))  # the mean may wander off either way
 
     def enough(num: int) -> bool:
         return (t_quantile(1 - alpha, num - 1) + z) * (found.sd or 0.0) / math.sqrt(num) < room

@@ -11,8 +11,7 @@ from analysis.claims.arms import Arm, Arms, place_name
 from analysis.claims.comparisons import Comparison, below
 from analysis.claims.verdicts import Claim, Findings
 from analysis.measures.settings import settings_with_records
-from analysis.stats.contrasts import MARGIN_PPL
-from analysis.stats.share import share_of_gain
+from analysis.stats.contrasts import MARGIN_PPL, share_of_gain
 from study.records.records import Setting
 from trainables.recipes import VARIANTS
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from analysis.records.studies import SettingStudy
 from analysis.stats.intervals import CONFIDENCE
@@ -82,14 +83,13 @@ def expected_best(values: Sequence[float] | np.ndarray, *, estimator: str = "V")
         raise ValueError(f"estimator must be one of {', '.join(ESTIMATORS)}, got {estimator!r}")
     x = _sorted(values)
     num, rank = len(x), np.arange(1, len(x) + 1)
-    found = np.empty(num)
-    for n in range(1, num + 1):
-        if estimator == "V":
-            weights = ((num - rank + 1) / num) ** n - ((num - rank) / num) ** n
-        else:
-            weights = np.array([math.comb(num - i, n - 1) / math.comb(num, n) for i in rank.tolist()])
-        found[n - 1] = weights @ x
-    return found
+    n = rank[:, None]
+    if estimator == "V":
+        weights = ((num - rank + 1) / num) ** n - ((num - rank) / num) ** n
+    else:  # the first weight is n / B, and C(B-i-1, n-1) = C(B-i, n-1) (B-i-n+1) / (B-i)
+        steps = np.maximum(0.0, 1.0 - (n - 1) / (num - rank + 1))
+        weights = n / num * np.cumprod(np.where(rank == 1, 1.0, steps), axis=1)
+    return weights @ x
 
 
 def median_best(values: Sequence[float] | np.ndarray, n: int) -> float | None:
@@ -126,7 +126,7 @@ def median_best_bounds(
         raise ValueError(f"confidence must lie inside (0, 1), got {confidence!r}")
     x, q = _sorted(values), _median_level(n)
     tail, num = (1.0 - confidence) / 2, len(x)
-    at_most = np.cumsum([math.comb(num, k) * q**k * (1.0 - q) ** (num - k) for k in range(num + 1)])
+    at_most = scipy.stats.binom.cdf(np.arange(num + 1), num, q)
     # The lower bound x_l fails if fewer than l draws lie below the quantile, the upper x_u if u or more do.
     lower = [k for k in range(1, num + 1) if at_most[k - 1] <= tail]
     upper = [k for k in range(1, num + 1) if 1.0 - at_most[k - 1] <= tail]

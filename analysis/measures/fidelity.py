@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from analysis.records.load import Results
 from analysis.records.studies import SettingStudy
@@ -55,7 +56,7 @@ def fidelity(epochs: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "epoch": int(epoch),
-                "spearman": spearman(so_far.to_numpy(), final.to_numpy()),
+                "spearman": _spearman(so_far, final),
                 "regret": math.log(chosen) - math.log(final.min()),
                 "regret_ppl": chosen - float(final.min()),
                 "num_trials": len(final),
@@ -64,9 +65,7 @@ def fidelity(epochs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rank correlation, ties by their mean rank; NaN below three values or where all of one are tied."""
-    ranks = [pd.Series(values).rank().to_numpy() for values in (a, b)]
-    if len(a) < MIN_TRIALS or any(np.ptp(rank) == 0 for rank in ranks):
+def _spearman(a: pd.Series, b: pd.Series) -> float:
+    if len(a) < MIN_TRIALS or a.nunique() < 2 or b.nunique() < 2:
         return math.nan
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(scipy.stats.spearmanr(a, b).statistic)

@@ -1,4 +1,4 @@
-"""Two configurations compared over the seeds they share, on the scale L = ln(perplexity).
+"""Configurations compared over the seeds they share, on the scale L = ln(perplexity).
 
 A seed fixes the weights' start and the dropout masks' draws, so trials of the same seed are a pair and only the
 differences within pairs count.
@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.optimize
+import scipy.stats
 
 from analysis.stats.intervals import CONFIDENCE, LogRatio, t_interval, t_quantile
 
@@ -162,34 +164,71 @@ def seeds_needed(mean: float, sd: float, *, power: float = 0.8, alpha: float = 0
     if not (math.isfinite(mean) and math.isfinite(sd)) or mean == 0 or sd == 0:
         return None
     effect = abs(mean) / sd
-    low, high = 1, 2  # the power is too low at ``low``, unknown at ``high``
-    while paired_t_power(effect, high, alpha=alpha) < power:
-        if high >= _MAX_SEEDS:
-            return None
-        low, high = high, min(2 * high, _MAX_SEEDS)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if paired_t_power(effect, middle, alpha=alpha) < power else (low, middle)
-    return high
+
+    def lacking(num_pairs: float) -> float:
+        return power - paired_t_power(effect, num_pairs, alpha=alpha)
+
+    if lacking(_MAX_SEEDS) > 0:
+        return None
+    return 2 if lacking(2) <= 0 else math.ceil(scipy.optimize.brentq(lacking, 2, _MAX_SEEDS))
 
 
-def paired_t_power(effect: float, num_pairs: int, *, alpha: float = 0.05) -> float:
+def paired_t_power(effect: float, num_pairs: float, *, alpha: float = 0.05) -> float:
     """Power of the two-sided paired t test: the chance of p < ``alpha`` if the true mean is ``effect`` sd.
 
-    P(|T| > t) for the noncentral T = (Z + effect sqrt(n)) / S with S^2 = chi^2 / df: given S it is a normal
-    probability, and over S, whose density is known, it is summed up on a fine grid.
+    P(|T| > t) for the noncentral T with ``num_pairs`` - 1 degrees of freedom and shift effect sqrt(num_pairs).
     """
-    df = num_pairs - 1
-    critical, shift = t_quantile(1.0 - alpha, df), effect * math.sqrt(num_pairs)
-    # S has mean near 1 and standard deviation near 1 / sqrt(2 df); beyond ten of them nothing is left.
-    width = 10.0 / math.sqrt(2 * df)
-    ends = np.linspace(max(0.0, 1.0 - width), 1.0 + width, 4001)
-    s = (ends[1:] + ends[:-1]) / 2
-    log_density = (df - 1) * np.log(s) - df * s * s / 2
-    weights = np.exp(log_density - log_density.max())
-    normal = np.array([_normal_cdf(shift - critical * x) + _normal_cdf(-shift - critical * x) for x in s])
-    return float((weights * normal).sum() / weights.sum())
+    df, shift = num_pairs - 1, abs(effect) * math.sqrt(num_pairs)
+    critical = t_quantile(1.0 - alpha, df)
+    near = scipy.stats.nct.sf(critical, df, shift)
+    # Of the tail on the other side scipy gives NaN where nothing of it is left.
+    far = np.nan_to_num(scipy.stats.nct.cdf(-critical, df, shift))
+    return float(near + far)
 
 
-def _normal_cdf(x: float) -> float:
-    return 0.5 * math.erfc(-x / math.sqrt(2.0))
+def share_of_gain(base: Mapping[int, float], re: Mapping[int, float], real: Mapping[int, float]) -> str:
+    """RE's share of REAL's gain over the baseline, on ln(perplexity) over the seeds that all have, in words.
+
+    Args:
+        base: seed -> perplexity of the baseline, and so are the others.
+        re: of RE.
+        real: of REAL.
+    """
+    seeds = sorted(set(base) & set(re) & set(real))
+    found = fieller([math.log(base[s] / re[s]) for s in seeds], [math.log(base[s] / real[s]) for s in seeds])
+    if found is None:
+        return ""
+    share, low, high = found
+    if low is None or high is None:
+        return f"RE's share of REAL's gain = {share:.0%} (no interval: REAL's gain may be zero)"
+    return f"RE's share of REAL's gain = {share:.0%} ({low:.0%} to {high:.0%}), {len(seeds)} seeds"
+
+
+def fieller(
+    u: Sequence[float], v: Sequence[float], *, confidence: float = CONFIDENCE
+) -> tuple[float, float | None, float | None] | None:
+    """mean(u) / mean(v) of pairs and Fieller's (1954) interval: all theta for which mean(u - theta v) may be zero.
+
+    Args:
+        u: shape (pairs,).
+        v: shape (pairs,).
+        confidence: of the interval.
+
+    Returns:
+        The ratio and the interval's ends, which are None where the interval is not bounded, since the mean of v may be
+        zero; None below two pairs, or if the mean of v is zero.
+    """
+    n = len(u)
+    if n < 2 or not math.fsum(v):
+        return None
+    (mean_u, sd_u, *_), (mean_v, sd_v, *_) = t_interval(u), t_interval(v)
+    covariance = math.fsum((x - mean_u) * (y - mean_v) for x, y in zip(u, v, strict=True)) / (n - 1)
+    t2 = t_quantile(confidence, n - 1) ** 2 / n
+    # The theta with (mean_u - theta mean_v)^2 <= t^2 var(u - theta v) / n solve a theta^2 - 2 b theta + c <= 0.
+    a = mean_v**2 - t2 * (sd_v or 0.0) ** 2
+    b = mean_u * mean_v - t2 * covariance
+    c = mean_u**2 - t2 * (sd_u or 0.0) ** 2
+    if a <= 0:
+        return mean_u / mean_v, None, None
+    root = math.sqrt(max(0.0, b * b - a * c))
+    return mean_u / mean_v, (b - root) / a, (b + root) / a

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from analysis.parameters import on_scale, searched
 from analysis.stats.intervals import CONFIDENCE, t_quantile
@@ -119,7 +120,7 @@ def stratified_rank_test(strata: Sequence[tuple[np.ndarray, np.ndarray]]) -> tup
     total, expected, wins, pairs = 0.0, 0.0, 0.0, 0
     permuted = np.zeros(NUM_PERMUTATIONS)
     for a, b in strata:
-        ranks = pd.Series(np.concatenate([a, b])).rank().to_numpy()
+        ranks = scipy.stats.rankdata(np.concatenate([a, b]))
         size = len(ranks)
         total += ranks[: len(a)].sum() / (size + 1)
         expected += len(a) / 2
@@ -139,4 +140,5 @@ def draws_for_rank_test(chance: float) -> int | None:
     """
     if chance == 0.5:
         return None
-    return math.ceil(7.849 / (3.0 * (chance - 0.5) ** 2))
+    level, power = scipy.stats.norm.ppf([0.975, 0.8])
+    return math.ceil((level + power) ** 2 / (3.0 * (chance - 0.5) ** 2))

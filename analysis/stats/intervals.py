@@ -7,26 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import scipy.special
+
 CONFIDENCE = 0.95
 
 
-def t_central_probability(theta: float, df: int) -> float:
-    """P(|T| <= t) of Student's t with ``df`` degrees of freedom, where t = sqrt(df) tan(theta).
-
-    The finite sums for a whole number of degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4): exact, so
-    that no numerical library is needed for one quantile.
-    """
-    sin, cos = math.sin(theta), math.cos(theta)
-    # Terms of the sum: cos (odd df) or 1 (even df), each the one before times cos^2 (k - 1) / k.
-    term = cos if df % 2 else 1.0
-    total = term if df > 1 else 0.0
-    for k in range(3 if df % 2 else 2, df - 1, 2):
-        term *= cos * cos * (k - 1) / k
-        total += term
-    return 2.0 / math.pi * (theta + sin * total) if df % 2 else sin * total
-
-
-def t_quantile(confidence: float, df: int) -> float:
+def t_quantile(confidence: float, df: float) -> float:
     """The two-sided quantile of Student's t: the t for which P(|T| <= t) = ``confidence``.
 
     Raises:
@@ -36,11 +22,7 @@ def t_quantile(confidence: float, df: int) -> float:
         raise ValueError(f"confidence must lie inside (0, 1), got {confidence!r}")
     if df < 1:
         raise ValueError(f"degrees of freedom must be at least 1, got {df!r}")
-    low, high = 0.0, math.pi / 2
-    for _ in range(64):  # halvings of [0, pi/2] down to the last bit of a double
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_central_probability(middle, df) < confidence else (low, middle)
-    return math.sqrt(df) * math.tan((low + high) / 2)
+    return float(scipy.special.stdtrit(df, (1.0 + confidence) / 2))
 
 
 class MeanInterval(NamedTuple):

@@ -64,18 +64,6 @@ def test_bad_input_is_refused() -> None:
         median_best_bounds([1.0], 1, 1.0)
 
 
-@pytest.mark.slow
-def test_u_is_unbiased_and_v_is_not() -> None:
-    """The minimum of n uniforms has mean 1 / (n + 1); tolerance: four standard errors of the simulation's mean."""
-    rng = np.random.default_rng(21)
-    samples = rng.random((3_000, 12))
-    truth = 1 / (np.arange(1, 13) + 1)
-    u, v = (np.array([expected_best(x, estimator=name) for x in samples]) for name in "UV")
-    error = u.std(axis=0) / math.sqrt(len(u))
-    assert (np.abs(u.mean(axis=0) - truth) < 4 * error).all()
-    assert (v.mean(axis=0)[2:] - truth[2:] > 4 * error[2:]).all()
-
-
 def test_the_bounds_are_the_order_statistics_of_the_binomial() -> None:
     values = np.arange(1.0, 41.0)
     for n in (1, 2, 5, 7):
@@ -101,22 +89,6 @@ def test_a_sample_that_cannot_carry_bounds_has_none() -> None:
     assert median_best_bounds([], 1) is None
     assert median_best(values, 20) is None
     assert median_best([1.0], 2) is None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("num", "n"), [(10, 1), (20, 3), (40, 5)])
-def test_coverage_of_the_bounds(num: int, n: int) -> None:
-    """The median of the best of n exponentials is ln(2) / n. Coverage is at least nominal, and what the binomial
-    distribution says it is; tolerance: four binomial standard errors."""
-    rng, truth = np.random.default_rng(22), math.log(2) / n
-    found = [median_best_bounds(rng.exponential(size=num), n) for _ in range(4_000)]
-    covered = np.mean([low <= truth <= high for low, high in filter(None, found)])
-    ranks = median_best_bounds(np.arange(1.0, num + 1.0), n)
-    assert ranks is not None
-    binomial = scipy.stats.binom(num, 1 - 2 ** (-1 / n))
-    expected = binomial.cdf(ranks[1] - 1) - binomial.cdf(ranks[0] - 1)
-    assert expected >= 0.95
-    assert covered == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / len(found)))
 
 
 def test_crossing_budgets() -> None:

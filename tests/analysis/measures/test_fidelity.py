@@ -1,14 +1,12 @@
-"""What early epochs say of the end, by hand and against scipy; only trials that nothing could stop."""
+"""What early epochs say of the end, by hand; only trials that nothing could stop."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
-import scipy.stats
 
-from analysis.measures.fidelity import fidelity, spearman, unpruned_epochs
+from analysis.measures.fidelity import fidelity, unpruned_epochs
 from analysis.records.studies import study_of
 from tests.support.frames import SETTING, epoch_rows
 from tests.support.memory import Row, results, trial
@@ -49,14 +47,6 @@ def test_too_few_trials_have_no_rank_correlation() -> None:
     empty = frame_of({})
     assert empty.empty
     assert list(empty) == ["epoch", "spearman", "regret", "regret_ppl", "num_trials"]
-
-
-def test_spearman_is_scipys_ties_included() -> None:
-    rng = np.random.default_rng(4)
-    for _ in range(20):
-        a, b = rng.integers(0, 5, size=(2, 12))
-        assert spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
-    assert math.isnan(spearman(np.ones(5), np.arange(5)))
 
 
 def test_survivors_of_asha_do_not_count() -> None:

@@ -1,26 +1,14 @@
-"""The t-interval against scipy and against numbers worked out by hand."""
+"""The t-interval against numbers worked out by hand, and what it refuses."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
-import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from analysis.stats.intervals import mean_perplexity, t_interval, t_quantile
-
-
-@pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 6, 7, 10, 19, 40, 199, 1000])
-@pytest.mark.parametrize("confidence", [0.1, 0.5, 0.9, 0.95, 0.99, 0.999])
-def test_t_quantile_is_scipys(df: int, confidence: float) -> None:
-    assert t_quantile(confidence, df) == pytest.approx(scipy.stats.t.ppf((1 + confidence) / 2, df), rel=1e-10)
-
-
-def test_t_quantile_of_one_degree_of_freedom_is_cauchys() -> None:
-    assert t_quantile(0.5, 1) == pytest.approx(1.0, rel=1e-14)
 
 
 @pytest.mark.parametrize(("confidence", "df"), [(0.0, 3), (1.0, 3), (math.nan, 3), (0.95, 0)])
@@ -78,17 +66,3 @@ def test_the_interval_scales_with_the_perplexity_and_holds_its_mean(values: list
     assert one.low <= one.mean <= one.high
     assert other.low == pytest.approx(factor * one.low, rel=1e-9)
     assert other.high == pytest.approx(factor * one.high, rel=1e-9)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("num_seeds", [2, 6])
-def test_coverage_of_the_interval(num_seeds: int) -> None:
-    """5,000 simulated settings; tolerance: four binomial standard errors."""
-    rng, truth, covered = np.random.default_rng(41), 80.0, 0
-    for perplexities in truth * np.exp(rng.normal(0.0, 0.004, size=(5_000, num_seeds))):
-        found = mean_perplexity(list(perplexities))
-        assert found is not None
-        assert found.low is not None
-        assert found.high is not None
-        covered += found.low <= truth <= found.high
-    assert covered / 5_000 == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 5_000))
