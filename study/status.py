@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from study.records.records import BLOCKS, StorageError, default_storage, is_remote, read_table
@@ -130,28 +131,20 @@ def _confirm_planned(run: Any, search: pd.DataFrame, confirm: pd.DataFrame) -> i
 _COLUMNS = (
     "", "state", "search", "confirm", "open", "pruned", "failed", "epochs", "best ppl", "of trial", "hours", "seen",
 )  # fmt: skip
-_LEFT = {0, 1, 9}
+_LEFT = {"", "state", "of trial"}
 
 
 def print_statuses(statuses: Sequence[StudyStatus], console: Console, *, now: dt.datetime) -> None:
     """A line per study under a heading per corpus and size. Trials: ended of planned; hours are device-hours."""
-    cells = [_fields(status, statuses, now) for status in statuses]
-    widths = [max(len(row[i]) for row in [_COLUMNS, *cells]) for i in range(len(_COLUMNS))]
-
-    def line(row: Sequence[str]) -> str:
-        parts = (
-            f"{text:<{w}}" if i in _LEFT else f"{text:>{w}}"
-            for i, (text, w) in enumerate(zip(row, widths, strict=True))
-        )
-        return " ".join(parts).rstrip()
-
-    console.print(Text(line(_COLUMNS), style="bold"), soft_wrap=True)
-    pairs = zip(statuses, cells, strict=True)
-    for (corpus, size), group in groupby(pairs, key=lambda pair: (pair[0].corpus, pair[0].size)):
-        console.print(Text(f"{corpus} {size}", style="cyan"), soft_wrap=True)
-        for status, row in group:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in _COLUMNS:
+        table.add_column(name, justify="left" if name in _LEFT else "right")
+    for (corpus, size), group in groupby(statuses, key=lambda status: (status.corpus, status.size)):
+        table.add_row(Text(f"{corpus} {size}", style="cyan"))
+        for status in group:
             style = {"running": "green", "finished": ""}.get(status.state, "yellow")
-            console.print(Text(line(row), style=style), soft_wrap=True)
+            table.add_row(*map(Text, _fields(status, statuses, now)), style=style)
+    console.print(table, width=max(console.width, 100), crop=False)  # a number is never cut
 
 
 def _fields(status: StudyStatus, statuses: Sequence[StudyStatus], now: dt.datetime) -> tuple[str, ...]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table as Grid
 from rich.text import Text
 
-from analysis.tables.table import Column, Row, Table
+from analysis.tables.table import Table
 
 WIDTH = 100
-"""Characters to which notes and captions are wrapped in the terminal."""
+"""Characters to which notes and captions are wrapped at the most, and of a console that is no terminal."""
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&$])")
 
 
@@ -56,50 +56,29 @@ def write_table(table: Table, folder: Path) -> list[Path]:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Prints the narrow view: a line per row, a heading per section, the numbered notes below."""
+    """Prints the narrow view: the heading, a grid per section, and the numbered notes below.
+
+    Captions and notes wrap at the terminal's width; rows are never cut or wrapped here, so that no number is lost.
+    """
     notes = table.numbered_notes()
-    columns = table.narrow
-    cells = [[column.text(row.data) for column in columns] for row in table.rows]
-    marks = [str(notes.get(row.note, "")) for row in table.rows]
-    titles = [column.title.split("\n") for column in columns]
-    depth = max(len(lines) for lines in titles)
-    titles = [[""] * (depth - len(lines)) + lines for lines in titles]
-    # The upper line of a heading may reach over the columns to its right, so it takes no part in the width.
-    widths = [max(len(title[-1]), *(len(row[i]) for row in cells), 0) for i, title in enumerate(titles)]
-    _print(console, Text(table.title, style="bold"))
-    for i in range(depth - 1):
-        _print(console, Text(_upper_heading([t[i] for t in titles], columns, widths), style="bold"))
-    _print(console, Text(_fields([t[-1] for t in titles], columns, widths), style="bold"))
-    numbered = zip(table.rows, cells, marks, strict=True)
-    for section, rows in groupby(numbered, key=lambda item: item[0].section):
+    cells = [[column.text(row.data) for column in table.narrow] for row in table.rows]
+    widths = [
+        max(map(len, [*column.title.split("\n"), *(texts[i] for texts in cells)]))
+        for i, column in enumerate(table.narrow)
+    ]
+    console.print(Text(table.title, style="bold"))
+    sections = groupby(zip(table.rows, cells, strict=True), key=lambda pair: pair[0].section)
+    for section, rows in [(None, ()), *((section, list(rows)) for section, rows in sections)]:
         if section:
-            _print(console, Text(section, style="cyan"))
-        for row, texts, mark in rows:
-            line = _fields(texts, columns, widths) + (f"  {mark}" if mark else "")
-            _print(console, Text(line.rstrip(), style=_style(row)))
+            console.print(Text(section, style="cyan"), soft_wrap=True)
+        grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=section is None, header_style="bold")
+        for column, width in zip(table.narrow, widths, strict=True):
+            grid.add_column(
+                Text(column.title), justify="left" if column.left else "right", vertical="bottom", min_width=width
+            )
+        grid.add_column(justify="right")  # the number of the note
+        for row, texts in rows:
+            grid.add_row(*map(Text, [*texts, str(notes.get(row.note, ""))]), style="dim" if row.dim else None)
+        console.print(grid, width=max(console.width, 2 * WIDTH), crop=False)
     for paragraph in (table.caption, *(f"{i}: {note}" for note, i in notes.items())):
-        for line in textwrap.wrap(paragraph, WIDTH, subsequent_indent="   " if paragraph[0].isdigit() else ""):
-            _print(console, Text(line, style="dim"))
-
-
-def _style(row: Row) -> str:
-    return "dim" if row.dim else ""
-
-
-def _print(console: Console, text: Text) -> None:
-    console.print(text, soft_wrap=True, highlight=False)
-
-
-def _fields(texts: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:
-    parts = (f"{t:<{w}}" if c.left else f"{t:>{w}}" for t, c, w in zip(texts, columns, widths, strict=True))
-    return " ".join(parts).rstrip()
-
-
-def _upper_heading(texts: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:
-    line, start = "", 0
-    for text, column, width in zip(texts, columns, widths, strict=True):
-        if text:
-            at = start if column.left or len(text) > width else start + width - len(text)
-            line = line.ljust(at) + text
-        start += width + 1
-    return line
+        console.print(Text(paragraph, style="dim"), width=min(WIDTH, console.width))

@@ -93,8 +93,8 @@ def _perplexities(results: Results, settings: Iterable[Setting], *, name: str, t
                 for kind in ("recipe", "tuned")
                 for split in ("valid", "test")
             ),
-            Column(title="test - paper\nrecipe", text=number("recipe_test_diff", "+.1f")),
-            Column(title="\ntuned", text=number("tuned_test_diff", "+.1f")),
+            Column(title="test -\nrecipe", text=number("recipe_test_diff", "+.1f")),
+            Column(title="paper\ntuned", text=number("tuned_test_diff", "+.1f")),
             Column(title="\ntrials", text=number("num_trials", "d")),
             Column(title="device\nhours", text=number("device_hours")),
         ),

@@ -115,7 +115,7 @@ def test_a_line_per_study(tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines] == ["state", "ptb", "real", "real", "toy", "re"]
     assert lines[2].split()[:3] == ["real", "0a1b2c3d", "finished"]
     assert lines[5].split()[:5] == ["re", "finished", "6/6", "2/2", "0"]
-    assert lines[5].endswith("2 h ago")
+    assert lines[5].rstrip().endswith("2 h ago")
     assert max(map(len, lines)) <= 100
 
 

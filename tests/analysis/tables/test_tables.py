@@ -259,7 +259,7 @@ def test_trials_that_are_too_short_are_said_to_be(name: str, full: Results) -> N
 def test_every_table_fits_in_the_terminal(name: str, full: Results) -> None:
     table = TABLES[name](full)
     widths = [
-        max(len(column.title.split("\n")[-1]), *(len(column.text(row.data)) for row in table.rows))
+        max(*map(len, column.title.split("\n")), 0, *(len(column.text(row.data)) for row in table.rows))
         for column in table.narrow
     ]
     assert sum(widths) + len(widths) - 1 <= WIDTH
