@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from study.cli.arguments import whole
-from study.cli.options import BUDGET, RESOURCES, add_flags, make_batch, storage_of
+from study.cli.options import BUDGET, RESOURCES, add_flags, make_batch, storage_of, whole
 from study.cli.plan import print_plan
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 from trainables.storage.storage import StorageError

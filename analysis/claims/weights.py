@@ -13,7 +13,7 @@ from analysis.claims.arms import NOT_RUN, Arm, Arms, place_name
 from analysis.claims.comparisons import AGAINST, ALPHA, ASIDE, OPEN, SHOWN, Comparison, below
 from analysis.claims.perplexity import ELSE, LARGE, RULE, Place
 from analysis.claims.verdicts import Claim, Findings
-from analysis.stats.contrasts import t_interval
+from analysis.stats.intervals import t_interval
 from study.records.records import Setting
 from trainables.recipes import FIGURE1, TARGET_GRADIENTS
 

@@ -32,11 +32,6 @@ class Cost:
     num_without: int
     """Trials that have no finished epoch."""
 
-    @property
-    def median_epoch_s(self) -> float:
-        """Median over trials."""
-        return float(np.median(self.epoch_s))
-
 
 @dataclass(frozen=True, kw_only=True)
 class CostInfo:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import layout, style
-from analysis.figures.asha_rungs import rungs_of
+from analysis.figures.asha import rungs_of
 from analysis.figures.figure import register
 from analysis.figures.panels import by_group, group_title, optional, parts_by_corpus, span, studies
 from analysis.measures.fidelity import fidelity, unpruned_epochs

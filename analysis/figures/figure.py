@@ -4,7 +4,7 @@ The data function turns ``Results`` into an info object: plain data, which a tes
 nothing but that object. A figure that would be too large in one piece also says how its info falls into parts, each
 of which is drawn as a picture of its own.
 
-``analysis.figures`` imports every module that registers one: take ``drawings`` and ``skipped`` from there.
+``analysis.figures`` imports every module that registers one: take ``drawings`` from there.
 """
 
 from __future__ import annotations
@@ -110,7 +110,10 @@ def drawings(results: Results, *, only: Collection[str] | None = None) -> Iterat
     Raises:
         ValueError: if there is no figure of a name in ``only``.
     """
-    for figure in _chosen(only):
+    for name in only or ():
+        if name not in FIGURES:
+            raise ValueError(f"a figure must be one of {', '.join(FIGURES)}, got {name!r}")
+    for figure in (figure for name, figure in FIGURES.items() if only is None or name in only):
         info = figure.data(results)
         if info.is_empty:
             continue
@@ -124,19 +127,3 @@ def drawings(results: Results, *, only: Collection[str] | None = None) -> Iterat
                 info=part.info,
                 figure=figure.draw(part.info),
             )
-
-
-def skipped(results: Results, *, only: Collection[str] | None = None) -> list[tuple[str, str, str]]:
-    """The figures that have nothing to show: (name, title, why).
-
-    Raises:
-        ValueError: if there is no figure of a name in ``only``.
-    """
-    return [(f.name, f.title, f.needs) for f in _chosen(only) if f.data(results).is_empty]
-
-
-def _chosen(only: Collection[str] | None) -> list[Figure]:
-    for name in only or ():
-        if name not in FIGURES:
-            raise ValueError(f"a figure must be one of {', '.join(FIGURES)}, got {name!r}")
-    return [figure for name, figure in FIGURES.items() if only is None or name in only]

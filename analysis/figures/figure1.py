@@ -15,8 +15,7 @@ from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import corpus_title, span
 from analysis.records.load import Results
-from analysis.stats.contrasts import t_interval
-from analysis.stats.intervals import CONFIDENCE
+from analysis.stats.intervals import CONFIDENCE, t_interval
 from trainables.recipes import FIGURE1, TARGET_GRADIENTS
 
 PANEL_B_BETA = 1.0

@@ -13,9 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -25,7 +22,7 @@ from trainables.recipes import VARIANTS
 _COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 _DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))  # told apart in black and white too
 _MARKERS = ("o", "s", "^", "D")
-INK, GREY, PALE, GRID = "#1a1a1a", "#666666", "#c8c8c8", "#e8e8e8"
+INK, GREY, GRID = "#1a1a1a", "#666666", "#e8e8e8"
 ACCENT = "#D55E00"
 OURS = ("#0072B2", "#D55E00")
 """Colours of series that are no variants."""
@@ -95,14 +92,6 @@ def style() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
-
-
-def perplexity_colours(norm: Normalize, values: np.ndarray, *, missing: str) -> np.ndarray:
-    """A colour for each perplexity, shape (values, 4); ``missing`` where it is NaN."""
-    known = np.isfinite(values)
-    colours = colormaps[PERPLEXITY_COLOURS](norm(np.where(known, values, 0.0)))
-    colours[~known] = to_rgba(missing)
-    return colours
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

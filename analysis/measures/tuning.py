@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from analysis.measures.settings import PAPER_ORIGIN, SettingStudy, confirmed_trials, ppl_by_seed, tuned_origin
-from analysis.stats.contrasts import Contrast, contrast, sign_flip_p, t_interval
-from analysis.stats.intervals import LogRatio
+from analysis.stats.contrasts import Contrast, contrast, sign_flip_p
+from analysis.stats.intervals import LogRatio, t_interval
 
 
 @dataclass(frozen=True, kw_only=True)

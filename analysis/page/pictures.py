@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.figures import FIGURES, Drawing, drawings, style
+from analysis.figures import FIGURES, drawings, style
+from analysis.figures.figure import Drawing
 from analysis.page.page import Picture, Skipped
 from analysis.records.load import Results
 from analysis.tables.table import Source

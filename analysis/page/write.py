@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from analysis.claims import judge
 from analysis.claims.verdicts import Verdict
@@ -11,8 +15,7 @@ from analysis.figures import FIGURES
 from analysis.health import Check
 from analysis.page.claim_views import CLAIMS, claims_table
 from analysis.page.health_views import HEALTH, health_table
-from analysis.page.html import render_page
-from analysis.page.page import Picture, Skipped, build_page
+from analysis.page.page import Page, Picture, Skipped, build_page
 from analysis.page.pictures import write_pictures, writing_pictures
 from analysis.records.load import Results
 from analysis.tables import TABLES
@@ -22,6 +25,8 @@ from analysis.tables.table import Table
 NAMES = (CLAIMS, HEALTH, *TABLES, *FIGURES)
 """Everything that can be had by itself."""
 PAGE = "report.html"
+_TEMPLATES = Path(__file__).with_name("templates")
+_CODE = re.compile(r"`([^`]+)`")
 MAIN_TABLE = "table1"
 FIRST_STUDY = "python -m study.run --variant all --size tiny --corpus toy"
 _TARGETS = {"word_mass": "table4"}
@@ -83,3 +88,25 @@ def _write_records(results: Results, out: Path) -> list[str]:
     for name, frame in frames.items():
         frame.to_csv(out / "tables" / f"{name}.csv", index=False)
     return [f"tables/{name}.csv" for name in frames]
+
+
+def render_page(page: Page) -> str:
+    """The HTML of the page: one file that loads nothing. Whatever the records hold appears as text.
+
+    The templates lay out ``page.Page`` and decide nothing.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["prose"] = prose
+    return environment.get_template("report.html").render(page=page)
+
+
+def prose(text: str) -> Markup:
+    """Text in which what stands in backticks is code, and a long command may break after its words."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))

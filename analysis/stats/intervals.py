@@ -70,11 +70,6 @@ class MeanPerplexity:
     reason: str | None = None
     """Why there is no interval."""
 
-    @property
-    def half_width(self) -> float | None:
-        """The larger of the distances from the mean to the interval's ends, which are not symmetric about it."""
-        return None if self.low is None or self.high is None else max(self.high - self.mean, self.mean - self.low)
-
 
 def mean_perplexity(perplexities: Sequence[float], *, confidence: float = CONFIDENCE) -> MeanPerplexity | None:
     """Mean and t-interval over seeds, on the scale of ln(perplexity); None without a seed.

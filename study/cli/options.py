@@ -1,10 +1,12 @@
-"""What the commands that run studies share: their flags, and the studies that run side by side."""
+"""What the commands that run studies share: their flags and arguments' types, and the studies that run side by side."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from study.cli.arguments import real, seconds, slots, whole
 from study.driver.packs import check_pack
 from study.records.records import Setting, default_storage, is_remote
 from study.spec.spec import NUM_SEEDS, StudySpec
@@ -154,3 +155,42 @@ def default_gpus_per_trial(size: str, *, num_gpus: int) -> float:
     if not num_gpus:
         return 0.0
     return {"tiny": 0.125, "small": 0.25, "medium": 0.5}.get(size, 1.0)
+
+
+def whole(low: int) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least ``low``."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d+", text) or int(text) < low:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {low}, got {text!r}")
+        return int(text)
+
+    return parse
+
+
+def slots(text: str) -> int | None:
+    """An argparse type: a number of slots, or None for ``auto``."""
+    return None if text == "auto" else whole(1)(text)
+
+
+def real(low: float) -> Callable[[str], float]:
+    """An argparse type: a finite number of at least ``low``."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"must be a number of at least {low:g}, got {text!r}")
+        return value
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    """An argparse type: a length of time such as 90s, 30m, 2h or 1.5d."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not match or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"must be a number and a unit (s, m, h or d), such as 90s or 2h, got {text!r}")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from study.cli.arguments import whole
-from study.cli.options import RESOURCES, add_flags
+from study.cli.options import RESOURCES, add_flags, whole
 from trainables.recipes import FIGURE1, VARIANTS
 
 _EVERY = tuple(VARIANTS)

@@ -33,7 +33,7 @@ from ray import tune
 
 from study.driver.machine import Holder, machine_id, process_start, seconds_awake_or_not
 from study.driver.ray_session import StudyError
-from study.records.periodic import Periodic
+from study.records.write_behind import Periodic
 from trainables.storage.storage import StorageError, delete, open_storage, read_bytes, write_bytes
 
 LEASE_S = 45.0

@@ -7,9 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from analysis.figures.asha_audit import Audit, AuditInfo, ProtectedTrial, asha_audit, draw_audit
-from analysis.figures.asha_rungs import Path as TrialPath
-from analysis.figures.asha_rungs import RungsInfo, RungsOfStudy, asha_rungs, draw_rungs
+from analysis.figures.asha import (
+    Audit,
+    AuditInfo,
+    ProtectedTrial,
+    RungsInfo,
+    RungsOfStudy,
+    asha_audit,
+    asha_rungs,
+    draw_audit,
+    draw_rungs,
+)
+from analysis.figures.asha import Path as TrialPath
 from analysis.records.load import load_results
 from study.records.records import Setting
 from tests.support.synthetic import write_run, write_trial

@@ -1,4 +1,4 @@
-"""The registry of figures: what is drawn, what is skipped, how parts are named."""
+"""The registry of figures: what is drawn, how parts are named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 
 from analysis.figures import figure as registry
-from analysis.figures.figure import FIGURES, Part, drawings, register, skipped
+from analysis.figures.figure import FIGURES, Part, drawings, register
 from analysis.records.load import Results, empty_frame
 
 EMPTY = Results(
@@ -63,14 +63,6 @@ def test_only_some() -> None:
     assert list(drawings(EMPTY, only=[])) == []
     with pytest.raises(ValueError, match="must be one of whole, split, none, got 'table1'"):
         list(drawings(EMPTY, only=["whole", "table1"]))
-
-
-@pytest.mark.usefixtures("three")
-def test_what_is_skipped_says_what_it_needs() -> None:
-    assert skipped(EMPTY) == [("none", "None", "a number")]
-    assert skipped(EMPTY, only=["whole"]) == []
-    with pytest.raises(ValueError, match="got 'x'"):
-        skipped(EMPTY, only=["x"])
 
 
 def test_a_name_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:

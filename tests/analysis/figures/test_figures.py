@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from analysis.figures import FIGURES, drawings, skipped, style
+from analysis.figures import FIGURES, drawings, style
 from analysis.records.load import Results, load_results
 from study.records.records import Setting
 from tests.support.landscape import write_landscape, write_subspace_runs
@@ -37,7 +37,6 @@ def landscape(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_repeats_itself_to_the_byte(name: str, landscape: Results, tmp_path: Path) -> None:
-    assert skipped(landscape, only=[name]) == []
     assert FIGURES[name].data(landscape) == FIGURES[name].data(landscape)
     written = []
     for folder in (tmp_path / "one", tmp_path / "two"):
@@ -155,7 +154,6 @@ def test_odd_studies(write: Callable[[str], None], tmp_path: Path, monkeypatch: 
             style.save(drawing.figure, tmp_path, drawing.name)
     names = {drawing.name.removesuffix("_ptb").removesuffix("_ptb-small") for drawing in found}
     assert names == SHOWN[write]
-    assert {name for name, _, _ in skipped(results)} == set(FIGURES) - names
 
 
 def test_titles_and_captions_are_sentences() -> None:

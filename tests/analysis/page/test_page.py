@@ -12,9 +12,9 @@ import pytest
 from analysis.claims import judge
 from analysis.health import Check
 from analysis.page.citations import CitationIndex
-from analysis.page.html import prose, render_page
 from analysis.page.page import Page, Picture, Skipped, answer, build_page
 from analysis.page.table_views import read_cell, sources_of, table_view
+from analysis.page.write import prose, render_page
 from analysis.records.load import Results, load_results
 from analysis.tables import TABLES
 from analysis.tables.table import Column, Row, Source, Table, interval, number, plain

@@ -26,21 +26,20 @@ def test_interval_by_hand() -> None:
     assert found.low == pytest.approx(math.exp(12.4 / 3 - margin), rel=1e-12)
     assert found.high == pytest.approx(math.exp(12.4 / 3 + margin), rel=1e-12)
     assert (found.num_seeds, found.reason) == (3, None)
-    assert found.half_width == pytest.approx(found.high - found.mean)
 
 
 def test_one_seed_has_no_interval_and_says_why() -> None:
     found = mean_perplexity([80.0])
     assert found is not None
     assert found.mean == pytest.approx(80.0)
-    assert (found.low, found.high, found.half_width) == (None, None, None)
+    assert (found.low, found.high) == (None, None)
     assert "one seed" in str(found.reason)
 
 
 def test_seeds_without_a_spread_have_no_interval_and_say_why() -> None:
     found = mean_perplexity([80.0, 80.0, 80.0])
     assert found is not None
-    assert (found.low, found.half_width) == (None, None)
+    assert (found.low, found.high) == (None, None)
     assert "no spread" in str(found.reason)
     assert t_interval([0.1 + 0.2, 0.3]).sd == 0.0  # they differ by rounding alone
 
