@@ -5,9 +5,9 @@ Ray Tune. ``--without-tune`` leaves Tune out and calls searcher, scheduler and c
 studies can be measured without hundreds of thousands of messages between processes. ``--latency`` makes each write and
 each deletion in the storage wait, as an object store does.
 
-The times are the driver's own, in milliseconds per epoch report (``ask`` per trial), waiting for trials left out:
-by the clock, and after the stroke on a CPU. ``all CPU`` counts Ray's and the writers' threads too. Each line is a
-stretch of the study, so that what grows with the number of trials shows.
+``busy/report`` is the driver's time in milliseconds per epoch report, waiting for trials left out, ``CPU/report`` what
+of it its thread spent on a CPU, ``all CPU`` the same with Ray's and the writers' threads, ``ask/trial`` how long Optuna
+took to propose a trial. Each line is a stretch of the study, so that what grows with the number of trials shows.
 """
 
 from __future__ import annotations
@@ -25,25 +25,22 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from study.benchmark.stopwatch import Stopwatch
 from study.driver import driver
 from study.driver.driver import RunOptions, run_studies
 from study.driver.progress import Progress
-from study.driver.run_log import RunLog
 from study.records import records
 from study.records.journal import Journal
-from study.records.records import Records, Setting
+from study.records.records import Setting
 from study.search.ledger import Ledger
 from study.search.optuna_study import OptunaStudy
 from study.search.searcher import StudyCallback, StudyScheduler, StudySearcher
-from study.search.setting_search import Rungs, SettingSearch
+from study.search.setting_search import SettingSearch
 from study.spec.spec import StudySpec
 from trainables.config import TrialConfig
 from trainables.data.corpora import load_corpus
@@ -51,24 +48,6 @@ from trainables.recipes import SIZES, VARIANTS
 from trainables.storage import checkpoint
 from trainables.storage.storage import delete, write_bytes
 from trainables.trial.trial_run import TrialJob
-
-WAITING, TUNE = "waiting", "tune"
-PARTS: dict[str, list[tuple[Any, str]]] = {
-    WAITING: [(ray, "wait")],
-    "records": [(Records, "write"), (Records, "write_behind"), (Records, "do_behind")],
-    "ask": [(OptunaStudy, "propose")],
-    "optuna": [(OptunaStudy, "report"), (OptunaStudy, "tell")],
-    "asha": [(Rungs, "report")],
-    "ledger": [
-        (StudySearcher, "suggest"),
-        (StudyScheduler, "on_trial_result"),
-        (StudyScheduler, "choose_trial_to_run"),
-        (StudyCallback, "on_trial_result"),
-        (StudyCallback, "on_trial_complete"),
-    ],
-    "view": [(Progress, "on_step_end"), (RunLog, "on_step_end")],
-}
-"""Which calls are counted as which part of the driver's work; all others are Tune's."""
 
 
 class InstantTrainable(tune.Trainable):
@@ -126,14 +105,29 @@ def instant_rows(job: TrialJob) -> Iterator[dict[str, Any]]:
 
 
 class Meter:
-    """Prints what the driver has cost since the line before, at the given numbers of trials and at the end."""
+    """Prints what the driver has cost since the line before, at the given numbers of trials and at the end.
 
-    _NAMES = ("trials", "reports", "RSS MB", "wall s", "waited s", "busy/report", "all CPU")
+    Args:
+        searcher: of the study.
+        waited: seconds that the driver has waited for trials so far, in a list of one.
+        asked: the same of Optuna's proposals.
+        at: numbers of trials.
+    """
 
-    def __init__(self, searcher: StudySearcher, stopwatch: Stopwatch, at: Sequence[int]) -> None:
-        self._searcher, self._stopwatch, self._at = searcher, stopwatch, list(at)
-        self._parts = [TUNE, *(part for part in PARTS if part not in (WAITING, "ask"))]
-        print("".join(f"{name:>12}" for name in (*self._NAMES, *self._parts, "ask/trial")))
+    def __init__(self, searcher: StudySearcher, waited: list[float], asked: list[float], at: Sequence[int]) -> None:
+        self._searcher, self._waited, self._asked, self._at = searcher, waited, asked, list(at)
+        names = (
+            "trials",
+            "reports",
+            "RSS MB",
+            "wall s",
+            "waited s",
+            "busy/report",
+            "CPU/report",
+            "all CPU",
+            "ask/trial",
+        )
+        print("".join(f"{name:>12}" for name in names))
         self._last = self._now()
 
     def __call__(self) -> None:
@@ -145,34 +139,44 @@ class Meter:
 
     def line(self) -> None:
         """Prints a line."""
-        now, last = self._now(), self._last
+        now = self._now()
+        spent = {name: value - self._last[name] for name, value in now.items()}
         self._last = now
-        reports = max(1, now["reports"] - last["reports"])
-        trials = max(1, now["trials"] - last["trials"])
-        spent = {part: s - last["parts"].get(part, 0.0) for part, s in now["parts"].items()}
-        waited = spent.pop(WAITING, np.zeros(2))
-        values = [f"{now['trials']}", f"{now['reports']}", f"{now['rss'] / 1e6:.0f}"]
-        values += [f"{now['s'] - last['s']:.1f}", f"{waited[0]:.1f}"]
-        values += [_pair(sum(spent.values()) / reports), f"{1e3 * (now['cpu'] - last['cpu']) / reports:.2f}"]
-        values += [_pair(spent.get(part, np.zeros(2)) / reports) for part in self._parts]
-        values.append(_pair(spent.get("ask", np.zeros(2)) / trials))
+        reports, trials = max(1.0, spent["reports"]), max(1.0, spent["trials"])
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        values = (
+            f"{now['trials']:.0f}", f"{now['reports']:.0f}", f"{pages * os.sysconf('SC_PAGE_SIZE') / 1e6:.0f}",
+            f"{spent['wall']:.1f}", f"{spent['waited']:.1f}",
+            f"{1e3 * (spent['wall'] - spent['waited']) / reports:.2f}",
+            f"{1e3 * spent['thread'] / reports:.2f}", f"{1e3 * spent['process'] / reports:.2f}",
+            f"{1e3 * spent['asked'] / trials:.2f}",
+        )  # fmt: skip
         # Not sys.stdout, which belongs to the progress view while that is shown.
         print("".join(f"{value:>12}" for value in values), flush=True, file=sys.__stdout__)
 
-    def _now(self) -> dict[str, Any]:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    def _now(self) -> dict[str, float]:
         return {
             "trials": len(self._searcher.by_tune_id),
             "reports": sum(t.num_epochs for setting in self._searcher.settings for t in setting.ledger.trials.values()),
-            "rss": pages * os.sysconf("SC_PAGE_SIZE"),
-            "s": time.perf_counter(),
-            "cpu": time.process_time(),
-            "parts": self._stopwatch.read(),
-        }
+            "wall": time.perf_counter(), "thread": time.thread_time(), "process": time.process_time(),
+            "waited": self._waited[0], "asked": self._asked[0],
+        }  # fmt: skip
 
 
-def _pair(seconds: np.ndarray) -> str:
-    return "/".join(f"{1e3 * s:.2f}" for s in seconds)
+@contextlib.contextmanager
+def timed(owner: Any, name: str) -> Iterator[list[float]]:
+    """Adds up the seconds that calls of a function take, by the clock, in a list of one."""
+    spent, original = [0.0], getattr(owner, name)
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return original(*arguments, **named)
+        finally:
+            spent[0] += time.perf_counter() - started
+
+    with mock.patch.object(owner, name, call):
+        yield spent
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -203,14 +207,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         storage = arguments.storage or stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(slow_storage(arguments.latency / 1e3))
-        stopwatch = stack.enter_context(Stopwatch(PARTS, rest=TUNE))
         measure = measure_alone if arguments.without_tune else measure_with_tune
-        measure(specs, storage, arguments.max_concurrent, stopwatch)
+        with timed(ray, "wait") as waited, timed(OptunaStudy, "propose") as asked:
+            measure(specs, storage, arguments.max_concurrent, waited, asked)
         measure_resume(specs, storage)
     return 0
 
 
-def measure_with_tune(specs: Sequence[StudySpec], storage: str, max_concurrent: int, stopwatch: Stopwatch) -> None:
+def measure_with_tune(
+    specs: Sequence[StudySpec], storage: str, max_concurrent: int, waited: list[float], asked: list[float]
+) -> None:
     """Runs the studies as ``study.run`` does."""
     meters: list[Meter] = []
 
@@ -219,7 +225,7 @@ def measure_with_tune(specs: Sequence[StudySpec], storage: str, max_concurrent: 
 
         def __init__(self, searcher: StudySearcher, console: Console) -> None:
             super().__init__(searcher, console)
-            meters.append(Meter(searcher, stopwatch, marks(specs)))
+            meters.append(Meter(searcher, waited, asked, marks(specs)))
 
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
             super().on_step_end(iteration, trials, **info)
@@ -250,28 +256,32 @@ def measure_with_tune(specs: Sequence[StudySpec], storage: str, max_concurrent: 
         ray.shutdown()
 
 
-def measure_alone(specs: Sequence[StudySpec], storage: str, max_concurrent: int, stopwatch: Stopwatch) -> None:
+def measure_alone(
+    specs: Sequence[StudySpec], storage: str, max_concurrent: int, waited: list[float], asked: list[float]
+) -> None:
     """Runs the studies without Tune: an epoch of each live trial in turn."""
     with contextlib.ExitStack() as stack:
         journals = [stack.enter_context(contextlib.closing(Journal(spec.name, storage))) for spec in specs]
         settings = [
             SettingSearch(Ledger(spec, storage), journal.path) for spec, journal in zip(specs, journals, strict=True)
         ]
-        _run_alone(settings, max_concurrent, stopwatch)
+        _run_alone(settings, max_concurrent, waited, asked)
 
 
-def _run_alone(settings: Sequence[SettingSearch], max_concurrent: int, stopwatch: Stopwatch) -> None:
+def _run_alone(settings: Sequence[SettingSearch], max_concurrent: int, waited: list[float], asked: list[float]) -> None:
     searcher = StudySearcher(settings, max_concurrent=max_concurrent)
     scheduler, callback = StudyScheduler(searcher), StudyCallback(searcher)
-    meter = Meter(searcher, stopwatch, marks([setting.spec for setting in settings]))
+    meter = Meter(searcher, waited, asked, marks([setting.spec for setting in settings]))
     live: list[tuple[SimpleNamespace, Iterator[dict[str, Any]]]] = []
-    asked = 0
+    num_asked = 0
     console = Console(file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
     with Progress(searcher, console) as progress:
         while True:
-            while isinstance(job := searcher.suggest(f"{asked:08d}"), dict):
-                live.append((SimpleNamespace(trial_id=f"{asked:08d}", last_result=None), instant_rows(TrialJob(**job))))
-                asked += 1
+            while isinstance(job := searcher.suggest(f"{num_asked:08d}"), dict):
+                live.append(
+                    (SimpleNamespace(trial_id=f"{num_asked:08d}", last_result=None), instant_rows(TrialJob(**job)))
+                )
+                num_asked += 1
             if job == Searcher.FINISHED:
                 break
             trial, rows = live.pop(0)

@@ -14,10 +14,9 @@ from rich.table import Table
 from study.cli.options import Batch
 from study.driver.progress import duration
 from study.spec.spec import StudySpec
-from trainables.benchmark.measure import in_own_process
 from trainables.data.batching import num_windows
 from trainables.fused.precision import cpu_precisions
-from trainables.pack.probe import probe_step_seconds
+from trainables.pack.probe import in_own_process, probe_step_seconds
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 _PROBE_LIMIT_S = 8.0

@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 
 from study.spec.spec import StudySpec
-from trainables.benchmark.measure import in_own_process
 from trainables.data.batching import zipf_tokens
 from trainables.pack.pack import Pack
+from trainables.pack.probe import in_own_process
 from trainables.pack.size import measure_num_slots
 
 FORCE = "STUDY_FORCE_PACK"

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.support.packs import TEXT, TOKENS, alone, diverging, make_config, make_pack, timeless
-from trainables.benchmark.measure import in_own_process
 from trainables.fused.precision import PRECISIONS
 from trainables.pack.pack import Pack, PackOfOne, PackSlot, begin_trial
+from trainables.pack.probe import in_own_process
 from trainables.pack.size import measure_num_slots
 from trainables.recipes import VARIANTS
 from trainables.trial.epoch_result import NonFiniteLossError

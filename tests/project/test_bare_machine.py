@@ -17,7 +17,7 @@ ABSENT = ("ray", "optuna", "pandas", "pyarrow", "matplotlib", "rich", "jinja2", 
     [
         ("import pytest; status = pytest.main(['-m', 'gpu', '-q', '--collect-only', '-p', 'no:cacheprovider'])",
          "tests/gpu/test_pack.py::"),
-        ("from trainables.benchmark.__main__ import main; status = main(['--cells', 'tiny/toy', '--rounds', '2'])",
+        ("from trainables.benchmark.__main__ import main; status = main(['--settings', 'tiny/toy', '--rounds', '2'])",
          "tiny/toy"),
     ],
 )  # fmt: skip

@@ -1,37 +1,28 @@
-"""The rows of a cell of ``benchmark.py``: this project's training step and its rivals, timed side by side."""
+"""The rows of a setting: this project's training beside the peer's, timed in turn."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
-from torch import Tensor
 
-from trainables.benchmark.measure import Work, cpu_peak_bytes, fastest, gpu_peak_bytes
-from trainables.benchmark.rivals import (
-    equal_precision,
-    lstm_precision,
-    make_bound,
-    make_naive,
-    make_pack,
-    make_peer,
-    make_step,
-)
-from trainables.benchmark.roofline import make_matmul, step_flops
+from trainables.benchmark.measure import Work, fastest, warm_up
+from trainables.benchmark.paths import lstm_precision, make_pack, make_peer, make_step
 from trainables.config import TrialConfig, paper_config
-from trainables.data.batching import to_streams, windows, zipf_tokens
+from trainables.data.batching import zipf_tokens
 
 WINDOWS_PER_ROUND = {"cpu": 1, "cuda": 20}
-FIELDS = ("cell", "path", "loss", "trials", "device", "precision", "drop_prob", "ms_per_window", "tokens_per_s",
-          "times_peer", "times_naive", "gflop", "matmul_gflops", "of_roofline", "peak_memory_gb")  # fmt: skip
-MAKERS: dict[str, Callable] = {"peer": make_peer, "step": make_step, "naive": make_naive, "bound": make_bound}
+FIELDS = (
+    "setting", "path", "loss", "trials", "device", "precision", "drop_prob", "ms_per_window", "tokens_per_s",
+    "times_peer", "peak_memory_gb",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Entry:
-    """One row of a cell: a path, its loss, and how many trials it trains at once."""
+    """One row of a setting: a path, its loss, and how many trials it trains at once."""
 
     path: str
     loss: str
@@ -39,54 +30,30 @@ class Entry:
     trials: int = 1
 
 
-def make_config(variant: str, size: str, corpus: str, drop_prob: float | None) -> TrialConfig:
-    """The paper's recipe, or the same at another drop probability."""
-    config = paper_config(variant, size, corpus)
-    return config if drop_prob is None else dataclasses.replace(config, drop_prob=drop_prob)
-
-
 def entries(size: str, corpus: str, drop_prob: float | None, packs: Sequence[int]) -> list[Entry]:
-    """Everything that is compared in a cell: the peer, the naive path, and the others, which are read against the two.
+    """The peer, and what is read against it; a pack's step is the same whether the gradient flows or not."""
 
-    A pack's step is the same whether the gradient flows or not.
-    """
-    augmented = make_config("real", size, corpus, drop_prob)
-    stopped = dataclasses.replace(augmented, target_gradient="stop")
-    plain = make_config("re", size, corpus, drop_prob)
-    both = (("CE", plain), ("AL flow", augmented))
+    def config(variant: str) -> TrialConfig:
+        paper = paper_config(variant, size, corpus)
+        return paper if drop_prob is None else dataclasses.replace(paper, drop_prob=drop_prob)
+
+    stopped = dataclasses.replace(config("real"), target_gradient="stop")
+    both = (("CE", config("re")), ("AL flow", config("real")))
     return [
-        Entry("peer", "CE", plain),
-        Entry("naive", "AL flow", augmented),
+        Entry("peer", *both[0]),
         *(Entry("step", *each) for each in (*both, ("AL stop", stopped))),
         *(Entry("pack", *each, trials) for trials in packs for each in both),
-        *(Entry("bound", *each) for each in both),
     ]
 
 
-def round_tokens(config: TrialConfig, device: torch.device) -> Tensor:
-    """(N,) random tokens, as many as a round trains on."""
-    num_windows = WINDOWS_PER_ROUND[device.type]
-    return zipf_tokens(config.vocab_size, config.batch_size * (config.bptt * num_windows + 1), seed=1)
-
-
-def round_windows(config: TrialConfig, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """The same as windows."""
-    streams = to_streams(round_tokens(config, device), config.batch_size)
-    return list(windows(streams, config.bptt, partial=False))
-
-
 def make_work(entry: Entry, device: torch.device, precision: str) -> Work:
-    """What an entry does in a round."""
-    config = entry.config
+    """What an entry does in a round, on random tokens."""
+    c = entry.config
+    tokens = zipf_tokens(c.vocab_size, c.batch_size * (c.bptt * WINDOWS_PER_ROUND[device.type] + 1), seed=1)
     if entry.path == "pack":
-        return make_pack(config, round_tokens(config, device), entry.trials, device=device, precision=precision)
-    run, data = MAKERS[entry.path](config, device=device), round_windows(config, device)
-
-    def work() -> None:
-        for window in data:
-            run(window)
-
-    return work
+        return make_pack(c, tokens, entry.trials, device=device, precision=precision)
+    make = {"peer": make_peer, "step": make_step}[entry.path]
+    return make(c, tokens, device=device, precision=precision)
 
 
 def measure(
@@ -100,60 +67,34 @@ def measure(
     packs: Sequence[int],
     drop_prob: float | None = None,
 ) -> Iterator[dict[str, str]]:
-    """One cell's rows, each as soon as it is known. An entry that does not fit into memory is told and left out.
+    """One setting's rows, each as soon as it is known. An entry that does not fit into memory is told and left out.
 
-    An entry is timed beside the peer and a large matrix product, in at least two rounds, then until ``rounds`` or its
-    part of the time is up; of the entries only the peer stays in memory meanwhile.
+    An entry is timed beside the peer, in at least two rounds, then until ``rounds`` or its part of the time is up; of
+    the entries only the peer stays in memory meanwhile.
     """
-    peer, *others = entries(size, corpus, drop_prob, packs)
-    limit_s /= 1 + len(others)
-    data = round_windows(peer.config, device)
-    number, num_tokens = len(data), sum(targets.numel() for _, targets in data)
-    num_distinct = sum(targets.unique().numel() for _, targets in data) / number
-    with equal_precision(precision, device):
-        peer_work, peer_bytes = _warm_up(peer, device, precision)
-        matmul, matmul_flops = make_matmul(device)
-        matmul()
-
-    def timed(entry: Entry) -> tuple[float, float, float, int]:
-        """Seconds of the peer, the product and the entry; the entry's memory, which is free again."""
-        with equal_precision(precision, device):
-            if entry is peer:
-                peer_s, matmul_s = fastest([peer_work, matmul], device, rounds=rounds, limit_s=limit_s)
-                return peer_s, matmul_s, peer_s, peer_bytes
-            work, num_bytes = _warm_up(entry, device, precision)
-            peer_s, matmul_s, s = fastest([peer_work, matmul, work], device, rounds=rounds, limit_s=limit_s)
-            return peer_s, matmul_s, s, num_bytes
-
-    times_peer: dict[str, float] = {}
-    for entry in (peer, *others):
+    every = entries(size, corpus, drop_prob, packs)
+    number = WINDOWS_PER_ROUND[device.type]
+    peer, peer_bytes = warm_up(partial(make_work, every[0], device, precision), device)
+    for entry in every:
+        work, num_bytes = peer, peer_bytes
         try:
-            peer_s, matmul_s, s, num_bytes = timed(entry)
+            if entry.path != "peer":
+                work, num_bytes = warm_up(partial(make_work, entry, device, precision), device)
+            peer_s, s = fastest([peer, work], device, rounds=rounds, limit_s=limit_s / len(every))
         except torch.OutOfMemoryError:
-            print(
-                f"{size}/{corpus}: {entry.path} of {entry.trials}, {entry.loss}: does not fit into memory", flush=True
-            )
+            what = f"{size}/{corpus}: {entry.path} of {entry.trials}, {entry.loss}"
+            print(f"{what}: does not fit into memory", flush=True)
             continue
-        times = times_peer[entry.path] = entry.trials * peer_s / s
-        flops = step_flops(entry.config, num_distinct).total * entry.trials
-        rate = matmul_flops / matmul_s
-        lstm = lstm_precision(precision, device) if entry.path in ("peer", "bound") else precision
+        finally:
+            del work
+        if entry.path == "peer":
+            s = peer_s
+        num_tokens = entry.trials * number * entry.config.batch_size * entry.config.bptt
+        lstm = lstm_precision(precision, device) if entry.path == "peer" else precision
         values = (
             f"{size}/{corpus}", entry.path, entry.loss, f"{entry.trials}", device.type,
             precision if lstm == precision else f"{precision}/{lstm}",
-            f"{entry.config.drop_prob:g}", f"{s / number * 1e3:.2f}", f"{entry.trials * num_tokens / s:.0f}",
-            f"{times:.2f}",
-            f"{times / times_peer['naive']:.2f}" if entry.loss != "CE" and "naive" in times_peer else "",
-            f"{flops / 1e9:.1f}", f"{rate / 1e9:.0f}", f"{flops * number / s / rate:.2f}",
-            f"{num_bytes / 1e9:.2f}",
+            f"{entry.config.drop_prob:g}", f"{s / number * 1e3:.2f}", f"{num_tokens / s:.0f}",
+            f"{entry.trials * peer_s / s:.2f}", "" if num_bytes is None else f"{num_bytes / 1e9:.2f}",
         )  # fmt: skip
         yield dict(zip(FIELDS, values, strict=True))
-
-
-def _warm_up(entry: Entry, device: torch.device, precision: str) -> tuple[Work, int]:
-    if device.type == "cuda":
-        return gpu_peak_bytes(lambda: make_work(entry, device, precision), device)
-    num_bytes = cpu_peak_bytes(make_work, entry, device, precision, num_threads=torch.get_num_threads())
-    work = make_work(entry, device, precision)
-    work()
-    return work, num_bytes

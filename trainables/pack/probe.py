@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -12,6 +14,7 @@ from trainables.config import TrialConfig
 from trainables.data.batching import zipf_tokens
 from trainables.pack.pack import begin_trial
 
+R = TypeVar("R")
 _SINGLE_STREAM_TOKENS = 70  # enough to outweigh what comes once, and a second for the largest model
 
 
@@ -77,3 +80,13 @@ def probe_step_seconds(
         / len(single),
         peak_memory_bytes=training.peak_memory_bytes(),
     )
+
+
+def in_own_process(function: Callable[..., R], *arguments: object, **options: object) -> R:
+    """What a function of a module returns or raises in a new process: the memory that it takes of a GPU goes with it.
+
+    Raises:
+        BrokenProcessPool: if the process is killed.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments, **options).result()

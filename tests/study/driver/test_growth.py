@@ -15,7 +15,6 @@ from ray.tune.experiment import Trial as TuneTrial
 from rich.console import Console
 
 from study.benchmark import driver as driver_benchmark
-from study.benchmark.stopwatch import Stopwatch
 from study.driver.progress import Progress
 from study.search import ledger
 from study.search.searcher import StudyScheduler, StudySearcher
@@ -171,21 +170,3 @@ def test_the_drivers_benchmark_prints_a_line_for_each_stretch(capfd: pytest.Capt
     assert trials < reports <= 2 * trials
     assert lines[2].startswith("opened again with its journal: ")
     assert lines[3].startswith("opened again without it: ")
-
-
-def test_a_second_counts_for_the_innermost_part() -> None:
-    class Work:
-        def outer(self) -> None:
-            self.inner()
-
-        def inner(self) -> str:
-            return "done"
-
-    original = Work.inner
-    with Stopwatch({"outer": [(Work, "outer")], "inner": [(Work, "inner")]}, rest="rest") as stopwatch:
-        Work().outer()
-        assert Work().inner() == "done"
-    assert Work.inner is original
-    seconds = stopwatch.read()
-    assert seconds.keys() == {"rest", "outer", "inner"}
-    assert all((s >= 0).all() and s[0] > 0 for s in seconds.values())

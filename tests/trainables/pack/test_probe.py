@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
+from concurrent.futures.process import BrokenProcessPool
+
 import pytest
 
 from trainables.config import paper_config
-from trainables.pack.probe import probe_step_seconds
+from trainables.pack.probe import in_own_process, probe_step_seconds
 from trainables.trial.training import Training
 
 CONFIG = paper_config("real", "tiny", "toy")
@@ -37,3 +40,12 @@ def test_it_times_training_and_both_evaluations_without_a_corpus(monkeypatch):
 def test_bad_input_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         probe_step_seconds(CONFIG, device="cpu", **options)
+
+
+def test_a_process_of_its_own_returns_raises_and_is_another():
+    assert in_own_process(os.getpid) != os.getpid()
+    assert in_own_process(int, "12", base=3) == 5
+    with pytest.raises(ValueError, match="invalid literal"):
+        in_own_process(int, "x")
+    with pytest.raises(BrokenProcessPool):
+        in_own_process(os.abort)
