@@ -213,6 +213,11 @@ CORPORA: Mapping[str, CorpusRecipe] = {
 }  # fmt: skip
 SPLITS = ("train", "valid", "test")
 
+SINGLE_STREAM = "single_stream"
+"""The evaluator of finished weights that the paper's tables report: a split read as one stream, every token counted."""
+PERPLEXITY = "perplexity"
+"""exp of the mean negative log probability, in nats, of a split's tokens."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SubspaceRecipe:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from analysis.health.check import PROBLEM, SEARCH, WARNING, Fault, by_place, by_study, fault, listed
 from analysis.measures.settings import PAPER_ORIGIN
-from analysis.records.load import Results
+from analysis.records.evaluations import measured
+from analysis.records.load import TRIAL, Results
 from study.records.parameters import PARAMETERS
 
 MIN_SEEDS = 1 + math.ceil(math.log2(1 / 0.05))
@@ -21,7 +23,7 @@ def test_split(results: Results) -> Iterator[Fault]:
     the choice may have seen the test split. A search that went on afterwards: a warning, whoever extended it may have.
     """
     for study, own in by_study(results.trials):
-        read = own[own["block"].isin(SEARCH) & own["test_ppl"].notna()]
+        read = own[own["block"].isin(SEARCH) & _test_is_read(results, own)]
         if len(read):
             message = f"trials of the search that read the test split: {len(read)}"
             yield fault(PROBLEM, message, [study], read["trial_id"])
@@ -53,7 +55,7 @@ def endings(results: Results) -> Iterator[Fault]:
         if len(open_):
             message = f"confirm trials that have not ended: {len(open_)} of {len(confirm)}"
             yield fault(WARNING, message, [study], open_["trial_id"])
-        unread = confirm[(confirm["status"] == "complete") & confirm["test_ppl"].isna()]
+        unread = confirm[(confirm["status"] == "complete") & measured(results.evaluations, confirm, "test").isna()]
         if len(unread):
             message = f"complete confirm trials without a test perplexity: {len(unread)}"
             yield fault(WARNING, message, [study], unread["trial_id"])
@@ -128,6 +130,12 @@ def _confirmed(results: Results) -> Iterator[tuple[str, str, pd.DataFrame]]:
     done = trials[(trials["block"] == "confirm") & (trials["status"] == "complete")]
     for (study, origin), own in done.groupby(["study", "origin"], sort=True):
         yield str(study), str(origin), own.sort_values("trial_id")
+
+
+def _test_is_read(results: Results, trials: pd.DataFrame) -> np.ndarray:
+    """Whether anything was measured on the test split, of each trial."""
+    read = results.evaluations.loc[results.evaluations["split"] == "test", TRIAL]
+    return pd.MultiIndex.from_frame(trials[TRIAL]).isin(pd.MultiIndex.from_frame(read))
 
 
 def _words(origin: str) -> str:

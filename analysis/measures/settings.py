@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from analysis.records.evaluations import measured
 from analysis.records.studies import (
     SettingStudy,
     comparable,
@@ -134,7 +135,7 @@ def ppl_by_seed(study: SettingStudy, origin: str, split: str) -> dict[int, float
 
 def _ppl_by_seed(study: SettingStudy, origin: str, split: str) -> dict[int, float]:
     done = confirmed_trials(study, origin)
-    ppls = _ppl(done, split)
+    ppls = _ppl(study, done, split)
     return {int(seed): float(ppl) for seed, ppl in zip(done["seed"], ppls, strict=True) if np.isfinite(ppl)}
 
 
@@ -144,12 +145,11 @@ def trial_ids(study: SettingStudy, origin: str, seeds: Collection[int]) -> str:
     return " ".join(str(i) for i, seed in zip(done["trial_id"], done["seed"], strict=True) if seed in seeds)
 
 
-def _ppl(done: pd.DataFrame, split: str) -> pd.Series:
-    if split == "test":
-        return done["test_ppl"].astype(float)
-    if split != "valid":
+def _ppl(study: SettingStudy, done: pd.DataFrame, split: str) -> pd.Series:
+    if split not in ("valid", "test"):
         raise ValueError(f"split must be valid or test, got {split!r}")
-    return done["single_stream_valid_ppl"].astype(float).fillna(done["best_valid_ppl"].astype(float))
+    ppl = measured(study.evaluations, done, split)
+    return ppl.fillna(done["best_valid_ppl"].astype(float)) if split == "valid" else ppl
 
 
 def _complete_search(study: SettingStudy) -> pd.DataFrame:
@@ -193,7 +193,7 @@ def _confirmed(study: SettingStudy, origin: str) -> Estimate | None:
     """The estimate from the complete confirm trials of one origin; None without any."""
     own = study.confirm[study.confirm["origin"] == origin].sort_values("trial_id")
     done = own[own["status"] == "complete"]
-    valid_ppl, test_ppl = (ppl[np.isfinite(ppl)] for ppl in (_ppl(done, "valid"), _ppl(done, "test")))
+    valid_ppl, test_ppl = (ppl[np.isfinite(ppl)] for ppl in (_ppl(study, done, s) for s in ("valid", "test")))
     if valid_ppl.empty:
         return None
     planned = max(study.num_seeds or 0, len(own))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.records.evaluations import side_by_side
 from analysis.records.load import Results
 from analysis.tables.table import Source, is_missing
 from study.records.records import SCHEMAS
@@ -76,7 +77,9 @@ class CitationIndex:
     def __init__(self, results: Results) -> None:
         self._results = results
         last_epochs = results.subspace.drop_duplicates(["study", "trial_id"], keep="last")
-        frames = {"trials": results.trials, "subspace": last_epochs}
+        measured = side_by_side(results.evaluations, results.trials)
+        frames = {"trials": pd.concat([results.trials, measured], axis=1), "subspace": last_epochs}
+        self._columns = {name: [*SCHEMAS[name].names, *measured.columns] for name in frames}
         self._trials: dict[str, tuple[str, pd.DataFrame]] = {}  # study -> (table, rows by trial id)
         for table, frame in frames.items():
             for study, own in frame.groupby("study", sort=True):
@@ -126,7 +129,9 @@ class CitationIndex:
         some = trials if len(trials) else runs
         counts = trials["status"].value_counts()
         cited = trials[trials.index.isin(self._cited[name])] if len(trials) else trials
-        shared, columns, rows = _compact(cited, [c for c in SCHEMAS[table].names if c not in _NOT_CONFIG])
+        shared, columns, rows = _compact(
+            cited, [c for c in self._columns[table] if c in cited and c not in _NOT_CONFIG]
+        )
         return StudyView(
             anchor=self._anchors[name],
             name=name,

@@ -36,6 +36,8 @@ class Results:
     """Unique by (study, trial_id, epoch), sorted by them; only of trials in ``trials``."""
     runs: pd.DataFrame
     """Unique by (study, run, started_at)."""
+    evaluations: pd.DataFrame = field(default_factory=lambda: empty_frame("evaluations"))
+    """Unique by (study, trial_id, evaluator, split, measure), sorted by them."""
     subspace: pd.DataFrame = field(default_factory=lambda: empty_frame("subspace"))
     """Unique by (study, trial_id, epoch), sorted by them."""
     predictions: pd.DataFrame = field(default_factory=lambda: empty_frame("predictions"))
@@ -68,6 +70,7 @@ def load_results(storages: Sequence[str]) -> Results:
         trials=_fill_from_epochs(trials, epochs),
         epochs=epochs,
         runs=runs,
+        evaluations=_latest_recorded(tables["evaluations"], [*TRIAL, "evaluator", "split", "measure"], "epoch"),
         subspace=_unique_subspace(tables["subspace"]),
         predictions=_latest_recorded(tables["predictions"], [*TRIAL, "phrase"], "rank"),
         word_mass=_latest_recorded(tables["word_mass"], [*TRIAL, "split"], "frequency_rank"),

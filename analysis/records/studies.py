@@ -33,6 +33,8 @@ class SettingStudy:
     study: str
     trials: pd.DataFrame
     """Its rows of ``Results.trials``."""
+    evaluations: pd.DataFrame
+    """Its rows of ``Results.evaluations``."""
     num_seeds: int | None
     """Seeds planned for each confirmed configuration, by its latest run; None if no run is recorded."""
     num_samples: int | None = None
@@ -126,7 +128,7 @@ def study_of(results: Results, setting: Setting) -> SettingStudy | None:
         return (float(len(own[name]) > 0), float(_precision(own[name]) == wanted), *_amount(own[name], planned))
 
     best = max(names, key=amount)
-    return _setting_study(setting, best, own[best], runs, others=[name for name in names if name != best])
+    return _setting_study(results, setting, best, runs, others=[name for name in names if name != best])
 
 
 @_once
@@ -137,9 +139,8 @@ def second_session_of(results: Results, setting: Setting) -> SettingStudy | None
     if not names:
         return None
     best = max(names, key=lambda name: _amount(trials[trials["study"] == name]))
-    own = trials[trials["study"] == best]
     return _setting_study(
-        setting, best, own, _of(results.runs, setting), others=[name for name in names if name != best]
+        results, setting, best, _of(results.runs, setting), others=[name for name in names if name != best]
     )
 
 
@@ -184,13 +185,18 @@ def _amount(trials: pd.DataFrame, planned: pd.Series | None = None) -> tuple[flo
 
 
 def _setting_study(
-    setting: Setting, study: str, trials: pd.DataFrame, runs: pd.DataFrame, others: list[str]
+    results: Results, setting: Setting, study: str, runs: pd.DataFrame, others: list[str]
 ) -> SettingStudy:
     def planned(column: str) -> int | None:
         values = runs.loc[runs["study"] == study, column].dropna()
         return int(values.iloc[-1]) if len(values) else None
 
     return SettingStudy(
-        setting=setting, study=study, trials=trials, num_seeds=planned("num_seeds"), num_samples=planned("num_samples"),
+        setting=setting,
+        study=study,
+        trials=_of(results.trials[results.trials["study"] == study], setting),
+        evaluations=_of(results.evaluations[results.evaluations["study"] == study], setting),
+        num_seeds=planned("num_seeds"),
+        num_samples=planned("num_samples"),
         others=tuple(others),
-    )  # fmt: skip
+    )

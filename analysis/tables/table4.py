@@ -10,6 +10,7 @@ import pandas as pd
 from analysis import paper
 from analysis.measures.pairs import section, variant_label
 from analysis.measures.settings import shortfall, study_of
+from analysis.records.evaluations import measured
 from analysis.records.load import Results
 from analysis.tables.table import Column, Row, Source, Table, Values, is_missing, plain, register
 from study.records.records import Setting
@@ -87,7 +88,7 @@ def _best_trial(results: Results, setting: Setting) -> _Shown | None:
     study = study_of(results, setting)
     name = study.study if study and study.study in set(own["study"]) else str(own["study"].iloc[0])
     trials = results.trials[(results.trials["study"] == name) & results.trials["trial_id"].isin(own["trial_id"])]
-    ppl = trials["single_stream_valid_ppl"].astype(float).fillna(trials["best_valid_ppl"].astype(float))
+    ppl = measured(results.evaluations, trials, "valid").fillna(trials["best_valid_ppl"].astype(float))
     own = own[own["study"] == name]
     best = trials.loc[ppl.idxmin(), "trial_id"] if ppl.notna().any() else own["trial_id"].iloc[0]
     lacks = shortfall(study, trials) if study and len(trials) else []

@@ -47,7 +47,7 @@ from trainables.data.corpora import load_corpus
 from trainables.recipes import SIZES, VARIANTS
 from trainables.storage import checkpoint
 from trainables.storage.storage import delete, write_bytes
-from trainables.trial.trial_run import TrialJob
+from trainables.trial.trial_run import TrialJob, single_stream_rows
 
 
 class InstantTrainable(tune.Trainable):
@@ -100,7 +100,7 @@ def instant_rows(job: TrialJob) -> Iterator[dict[str, Any]]:
             "done": epoch == config.max_epochs,
         }
         if row["done"] and job.evaluate_test:
-            row |= {"single_stream_valid_ppl": valid_ppl, "test_ppl": valid_ppl}
+            row["evaluations"] = single_stream_rows({"valid": valid_ppl, "test": valid_ppl})
         yield row
 
 

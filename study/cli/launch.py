@@ -22,6 +22,7 @@ from study.records.records import default_storage
 from study.search.ledger import SEARCH_BLOCKS, Ledger
 from study.spec.spec import StudySpec
 from trainables.data.corpora import CorpusError, load_corpus
+from trainables.recipes import PERPLEXITY, SINGLE_STREAM
 from trainables.storage.storage import StorageError
 
 EXIT_STATUS = {"finished": 0, "time_budget": 0, "refused": 1, "interrupted": 130}
@@ -162,7 +163,8 @@ def _print_summary(specs: Sequence[StudySpec], storage: str, console: Console) -
 
 
 def _test_ppl(ledger: Ledger, origin: str) -> list[float]:
-    return [t.test_ppl for t in ledger.in_block("confirm") if t.origin == origin and t.test_ppl is not None]
+    what = (SINGLE_STREAM, "test", PERPLEXITY)
+    return [t.evaluations[what] for t in ledger.in_block("confirm") if t.origin == origin and what in t.evaluations]
 
 
 def _mean(values: Sequence[float]) -> str:

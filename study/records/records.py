@@ -5,6 +5,7 @@
 * ``epochs``: a row per finished epoch. An attempt of a trial writes only the epochs that no earlier attempt has
   recorded, so the files of a trial together hold every finished epoch exactly once.
 * ``trials``: a row per trial. The row of a new attempt replaces the row of the one before.
+* ``evaluations``: a row per number measured on a trial's finished weights. It is on record before the trial's end is.
 * ``runs``: a row per start of a driver, with its provenance.
 * ``subspace``: section 6.2's experiment, a row per finished epoch.
 * ``predictions``, ``word_mass``: what trained weights predict (Table 4, section 6.4).
@@ -26,6 +27,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from study.records.evaluations import EARLIER_TRIALS, as_evaluations
 from study.records.schemas import BLOCKS, EPOCHS, HIVE_KEYS, RUNS, SCHEMAS, STATUSES, SUBSPACE, TRIALS
 from study.records.write_behind import WriteBehind
 from trainables.storage.storage import StorageError, default_storage, delete, is_remote, open_storage, write_bytes
@@ -154,7 +156,7 @@ class Records:
     def read(self, table: str) -> list[dict[str, Any]]:
         """The rows of one table of this study, a trial's latest attempt alone for ``trials``."""
         self.flush()
-        rows = _read(self._fs, self.folder(table), SCHEMAS[table], keys=False).to_pylist()
+        rows = _read_table(self._fs, self.folder, table, keys=False).to_pylist()
         if table == "trials":
             latest: dict[str, dict[str, Any]] = {}
             for row in sorted(rows, key=lambda r: r["attempt"]):
@@ -184,7 +186,16 @@ def read_table(storage: str, table: str) -> pa.Table:
         StorageError: if the storage cannot be read.
     """
     fs, root = open_storage(storage)
-    return _read(fs, posixpath.join(root, table), SCHEMAS[table], keys=True)
+    return _read_table(fs, lambda name: posixpath.join(root, name), table, keys=True)
+
+
+def _read_table(fs: pafs.FileSystem, folder: Callable[[str], str], table: str, *, keys: bool) -> pa.Table:
+    """One table; of ``evaluations`` those too that an earlier version recorded as columns of ``trials``."""
+    rows = _read(fs, folder(table), SCHEMAS[table], keys=keys)
+    if table != "evaluations":
+        return rows
+    earlier = as_evaluations(_read(fs, folder("trials"), EARLIER_TRIALS, keys=keys))
+    return pa.concat_tables([earlier, rows])
 
 
 def _read(fs: pafs.FileSystem, folder: str, schema: pa.Schema, *, keys: bool) -> pa.Table:

@@ -28,7 +28,7 @@ TRIALS = pa.schema(
         ("seed", _I64), ("max_epochs", _I32), *(parameter.column for parameter in PARAMETERS.values()),
         ("alpha", _F), ("second_session_epoch", _I32), ("batch_size", _I32), ("bptt", _I32),
         ("status", _S), ("stopped_by", _S), ("would_stop_epoch", _I32), ("num_epochs", _I32), ("best_epoch", _I32),
-        ("best_valid_ppl", _F), ("final_valid_ppl", _F), ("single_stream_valid_ppl", _F), ("test_ppl", _F),
+        ("best_valid_ppl", _F), ("final_valid_ppl", _F),
         ("num_params", _I64), ("device_s", _F), ("error", _S), ("precision", _S), ("numerics", _I32),
         ("git_commit", _S),
         ("started_at", _TIME), ("ended_at", _TIME),
@@ -37,6 +37,18 @@ TRIALS = pa.schema(
 """A row per trial. ``status`` is complete, pruned, failed or interrupted; a trial that has started and not ended
 stands as interrupted, so that a driver that dies leaves the truth behind. ``numerics`` is the version of the arithmetic
 (``recipes.NUMERICS``): trials that share it have comparable numbers, whatever their commits."""
+
+EVALUATIONS = pa.schema(
+    [
+        ("study", _S), ("trial_id", _S), ("attempt", _I32), ("seed", _I64), ("epoch", _I32),
+        ("evaluator", _S), ("split", _S), ("measure", _S), ("value", _F), ("members", pa.list_(_S)),
+        ("recorded_at", _TIME),
+    ]
+)  # fmt: skip
+"""A row per number that is measured on a trial's finished weights, those of its best validation epoch ``epoch``.
+``evaluator`` says how (``single_stream``: the split read as one stream, every token counted), ``split`` on which text
+(``test`` in the confirm block alone), ``measure`` what ``value`` is (``perplexity``, without a unit). ``members`` are
+the trials whose predictions are averaged, null for a trial by itself."""
 
 RUNS = pa.schema(
     [
@@ -106,6 +118,7 @@ order, under the weights of the best validation epoch ``epoch``, the split read 
 SCHEMAS: Mapping[str, pa.Schema] = {
     "epochs": EPOCHS,
     "trials": TRIALS,
+    "evaluations": EVALUATIONS,
     "runs": RUNS,
     "subspace": SUBSPACE,
     "predictions": PREDICTIONS,

@@ -1,8 +1,8 @@
 """The ledger of one study: what each of its trials is and how far it has come, kept in the records.
 
-The ledger alone writes the ``trials`` and ``epochs`` tables, and a study that starts again reads its ledger back from
-them. Reports may come twice (Ray restarts a lost trial from its last checkpoint, which reports again): an epoch that
-is on record is never recorded again.
+The ledger alone writes the ``trials``, ``epochs`` and ``evaluations`` tables, and a study that starts again reads its
+ledger back from them. Reports may come twice (Ray restarts a lost trial from its last checkpoint, which reports again):
+an epoch that is on record is never recorded again.
 
 The driver waits for the storage twice in a trial's life: when it starts and when it ends. What happens in between is
 written behind its back, in order: until a trial has ended, its last checkpoint carries the rows of all its epochs, and
@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from study.records.evaluations import evaluations_of
 from study.records.records import EPOCHS, Records, Setting
 from study.spec.spec import StudySpec
 from trainables.config import TrialConfig
@@ -53,8 +54,8 @@ class TrialRecord:
     """Epoch -> validation perplexity, of all epochs on record."""
     device_s: float = 0.0
     num_params: int | None = None
-    single_stream_valid_ppl: float | None = None
-    test_ppl: float | None = None
+    evaluations: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    """(evaluator, split, measure) -> what was measured on its best weights."""
     started_at: dt.datetime | None = None
     ended_at: dt.datetime | None = None
     running: bool = False
@@ -117,6 +118,9 @@ class Ledger:
         for name, attempt in self.records.attempts("epochs").items():
             if name in self.trials:
                 self.trials[name].attempt = max(self.trials[name].attempt, attempt)
+        for row in sorted(self.records.read("evaluations"), key=lambda r: r["attempt"]):
+            if trial := self.trials.get(row["trial_id"]):
+                trial.evaluations[row["evaluator"], row["split"], row["measure"]] = row["value"]
         for row in self.records.read("epochs"):
             if trial := self.trials.get(row["trial_id"]):
                 trial.valid_ppl[row["epoch"]] = row["valid_ppl"]
@@ -174,17 +178,24 @@ class Ledger:
 
     def record_epoch(self, trial: TrialRecord, result: Mapping[str, Any]) -> bool:
         """Records a finished epoch; False if it is on record already, and nothing is done."""
-        for name in ("num_params", "single_stream_valid_ppl", "test_ppl"):
-            if result.get(name) is not None:
-                setattr(trial, name, result[name])
+        trial.num_params = result.get("num_params") or trial.num_params
         epoch = result["epoch"]
-        if epoch in trial.valid_ppl:
+        known = epoch in trial.valid_ppl
+        trial.valid_ppl.setdefault(epoch, result["valid_ppl"])
+        # Of a known epoch too: an earlier version recorded them at the trial's end, and may not have come that far.
+        if evaluations := result.get("evaluations") or evaluations_of(result):
+            trial.evaluations |= {(e["evaluator"], e["split"], e["measure"]): e["value"] for e in evaluations}
+            measured = [self._weights_row(trial) | evaluation for evaluation in evaluations]
+            self.records.write_behind("evaluations", trial.trial_id, trial.attempt, measured)
+        if known:
             return False
         row = {name: result.get(name) for name in _EPOCH_COLUMNS}
         row |= {"study": self.records.study, "trial_id": trial.trial_id, "attempt": trial.attempt, "block": trial.block}
-        trial.valid_ppl[epoch] = result["valid_ppl"]
         if scores := result.get("token_scores"):  # before the epoch's row: with that on record they are not given again
-            scored = [self._score_row(trial, split, log_probs) for split, log_probs in scores.items()]
+            scored = [
+                self._weights_row(trial) | {"split": split, "num_tokens": len(values), "log_probs": values.tolist()}
+                for split, values in scores.items()
+            ]
             self.records.write_behind("token_scores", trial.trial_id, trial.attempt, scored)
         trial.rows.append(row)
         self.records.write_behind("epochs", trial.trial_id, trial.attempt, trial.rows)
@@ -262,8 +273,6 @@ class Ledger:
             "best_epoch": trial.best_epoch,
             "best_valid_ppl": trial.best_valid_ppl,
             "final_valid_ppl": trial.valid_ppl[max(trial.valid_ppl)] if trial.valid_ppl else None,
-            "single_stream_valid_ppl": trial.single_stream_valid_ppl,
-            "test_ppl": trial.test_ppl,
             "num_params": trial.num_params or trial.config.num_params,
             "device_s": trial.device_s,
             "error": trial.error,
@@ -274,16 +283,14 @@ class Ledger:
             "ended_at": trial.ended_at,
         }
 
-    def _score_row(self, trial: TrialRecord, split: str, log_probs: Any) -> dict[str, Any]:
+    def _weights_row(self, trial: TrialRecord) -> dict[str, Any]:
+        """Which weights were measured: the columns that ``evaluations`` and ``token_scores`` share."""
         return {
             "study": self.records.study,
             "trial_id": trial.trial_id,
             "attempt": trial.attempt,
             "seed": trial.config.seed,
             "epoch": trial.best_epoch,
-            "split": split,
-            "num_tokens": len(log_probs),
-            "log_probs": log_probs.tolist(),
             "recorded_at": _now(),
         }
 
@@ -300,8 +307,7 @@ class Ledger:
                 name: row[name]
                 for name in (
                     "trial_id", "block", "origin", "audit", "optuna_number", "attempt", "status", "stopped_by",
-                    "would_stop_epoch", "error", "num_params", "single_stream_valid_ppl", "test_ppl", "started_at",
-                    "ended_at",
+                    "would_stop_epoch", "error", "num_params", "started_at", "ended_at",
                 )
             },
         )  # fmt: skip

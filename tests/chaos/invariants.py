@@ -15,9 +15,13 @@ import torch
 
 from study.records.records import read_table
 
-KEYS = {"epochs": ["trial_id", "epoch"], "trials": ["trial_id"]}
+KEYS = {
+    "epochs": ["trial_id", "epoch"],
+    "trials": ["trial_id"],
+    "evaluations": ["trial_id", "evaluator", "split", "measure"],
+}
 # What may differ between two runs of the same study: times, and how often somebody died.
-TIMES = ["tokens_per_s", "epoch_s", "peak_memory_bytes", "device_s", "started_at", "ended_at"]
+TIMES = ["tokens_per_s", "epoch_s", "peak_memory_bytes", "device_s", "started_at", "ended_at", "recorded_at"]
 DEATHS = ["attempt", "optuna_number"]  # a driver that dies after asking leaves a failed trial in Optuna's study
 
 
@@ -58,11 +62,15 @@ def unreadable(storage: Path) -> list[str]:
 
 
 def read_test_early(storage: Path) -> list[str]:
-    """Test perplexities of a search trial, or of a confirmation trial before its last epoch."""
+    """What was measured on the test split of a search trial, or of a confirmation trial before its last epoch."""
     broken = []
-    for row in read_table(str(storage), "trials").to_pylist():
-        if row["test_ppl"] is not None and (row["block"] != "confirm" or row["num_epochs"] < row["max_epochs"]):
-            broken.append(f"trial {row['trial_id']} has a test perplexity after {row['num_epochs']} epochs")
+    read = read_table(str(storage), "evaluations").to_pylist()  # before the epochs, of which there may be more soon
+    trials = {row["trial_id"]: row for row in read_table(str(storage), "trials").to_pylist()}
+    num_epochs = Counter(read_table(str(storage), "epochs")["trial_id"].to_pylist())
+    for name in sorted({row["trial_id"] for row in read if row["split"] == "test"}):
+        # The row of the last epoch is written after the evaluations.
+        if trials[name]["block"] != "confirm" or num_epochs[name] < trials[name]["max_epochs"] - 1:
+            broken.append(f"trial {name} was measured on the test split after {num_epochs[name]} epochs")
     for path in sorted(storage.rglob("last.pt")):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -72,9 +80,21 @@ def read_test_early(storage: Path) -> list[str]:
             continue
         for row in state["rows"]:
             ended = row["epoch"] >= state["config"]["max_epochs"] and path.parent.name.startswith("confirm-")
-            if row.get("test_ppl") is not None and not ended:
+            if any(e["split"] == "test" for e in row.get("evaluations", ())) and not ended:
                 broken.append(f"the checkpoint of {path.parent.name} has a test perplexity at epoch {row['epoch']}")
     return broken
+
+
+def not_evaluated(storage: Path) -> list[str]:
+    """Confirmation trials whose end is on record and their evaluations are not."""
+    trials = read_table(str(storage), "trials").to_pylist()  # before the evaluations: these are written first
+    read = {(row["trial_id"], row["split"]) for row in read_table(str(storage), "evaluations").to_pylist()}
+    return [
+        f"trial {row['trial_id']} is complete and was not measured on the {split} split"
+        for row in trials
+        for split in ("valid", "test")
+        if row["block"] == "confirm" and row["status"] == "complete" and (row["trial_id"], split) not in read
+    ]
 
 
 def left_open(storage: Path) -> list[str]:
@@ -156,6 +176,7 @@ def always(storage: Path) -> Iterator[str]:
     """What must hold at any moment, but for what ``Watch`` remembers."""
     yield from unreadable(storage)
     yield from read_test_early(storage)
+    yield from not_evaluated(storage)
 
 
 def at_the_end(storage: Path, undisturbed: Path) -> Iterator[str]:

@@ -21,9 +21,9 @@ import torch
 from study.records.records import SCHEMAS
 from tests.chaos.campaign import draw_fault
 from tests.chaos.faults import FAULTS
-from tests.chaos.invariants import Watch, differences, left_open, read_test_early, unreadable
+from tests.chaos.invariants import Watch, differences, left_open, not_evaluated, read_test_early, unreadable
 from tests.chaos.study import name
-from tests.support.studies import open_setting, run_all
+from tests.support.studies import EVALUATED, open_setting, run_all
 
 BUDGET = {"num_samples": 4, "max_epochs": 3, "num_seeds": 1}
 Rows = list[dict[str, Any]]
@@ -65,7 +65,8 @@ def test_nothing_is_broken_in_a_study_that_has_ended_well(ended: Path) -> None:
     watch = Watch(ended)
     assert watch.look() == watch.look() == []
     assert len(watch.seen) > 9
-    assert unreadable(ended) == read_test_early(ended) == left_open(ended) == differences(ended, ended) == []
+    assert unreadable(ended) == read_test_early(ended) == not_evaluated(ended) == left_open(ended) == []
+    assert differences(ended, ended) == []
 
 
 @pytest.mark.parametrize(
@@ -109,12 +110,19 @@ def test_a_half_written_file_is_noticed_at_its_final_name_alone(storage: Path, p
 
 
 def test_a_test_split_that_was_read_early_is_noticed(storage: Path) -> None:
-    rewrite(file_of(storage, "trials", "random-0001"), lambda rows: rows[0].update(test_ppl=99.0))
-    rewrite(file_of(storage, "trials", "confirm-paper-s101"), lambda rows: rows[0].update(num_epochs=2))
+    path = file_of(storage, "evaluations", "confirm-paper-s101")
+    shutil.copy(path, path.with_name("random-0001.a1.parquet"))
+    rewrite(path.with_name("random-0001.a1.parquet"), lambda rows: [row.update(trial_id="random-0001") for row in rows])
+    rewrite(file_of(storage, "epochs", "confirm-paper-s101"), lambda rows: [rows.pop(), rows.pop()])
     assert read_test_early(storage) == [
-        "trial confirm-paper-s101 has a test perplexity after 2 epochs",
-        "trial random-0001 has a test perplexity after 3 epochs",
+        "trial confirm-paper-s101 was measured on the test split after 1 epochs",
+        "trial random-0001 was measured on the test split after 3 epochs",
     ]
+
+
+def test_evaluations_that_are_lost_are_noticed(storage: Path) -> None:
+    rewrite(file_of(storage, "evaluations", "confirm-paper-s101"), lambda rows: rows.pop())
+    assert not_evaluated(storage) == ["trial confirm-paper-s101 is complete and was not measured on the test split"]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +132,7 @@ def test_a_test_split_that_was_read_early_is_noticed(storage: Path) -> None:
 def test_a_test_perplexity_in_a_checkpoint_counts_too(storage: Path, trial: str, epoch: int, early: bool) -> None:
     path = storage / "checkpoints" / "study" / trial / "last.pt"
     path.parent.mkdir(parents=True)
-    torch.save({"config": {"max_epochs": 3}, "rows": [{"epoch": epoch, "test_ppl": 99.0}]}, path)
+    torch.save({"config": {"max_epochs": 3}, "rows": [{"epoch": epoch, **EVALUATED}]}, path)
     told = f"the checkpoint of {trial} has a test perplexity at epoch {epoch}"
     assert read_test_early(storage) == ([told] if early else [])
 

@@ -90,7 +90,9 @@ def test_footnote_4_trains_a_second_session_after_the_same_first_one(table1: tup
     assert set(second["second_session_epoch"]) == {3}
     assert set(second["max_epochs"]) == {4}
     assert (second["status"] == "complete").all()
-    assert second["test_ppl"].notna().all()
+    evaluations = rows(storage, "evaluations")
+    assert set(second["trial_id"]) == set(evaluations.loc[evaluations["study"].isin(second["study"]), "trial_id"])
+    assert set(evaluations["split"]) == {"valid", "test"}
     keys = ["variant", "trial_id", "epoch"]
     epochs = epochs[epochs["study"].str.contains("-recipe-")].set_index(keys)
     is_second = epochs["study"].isin(second["study"])

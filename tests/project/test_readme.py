@@ -211,21 +211,22 @@ def test_examples_in_python_are_entries_of_the_registries(everything: str) -> No
 
 
 def unknown_columns(query: str) -> set[str]:
-    """Words of a DuckDB query that are neither SQL, nor one of its aliases, nor a column of the trials' table."""
-    from study.records.records import TRIALS
+    """Words of a DuckDB query that are neither SQL, nor one of its aliases, nor a column of a table that it reads."""
+    from study.records.records import SCHEMAS
 
-    keywords = "select from where and as group order by all desc asc is not null limit count min avg round read_parquet"
+    keywords = "select from where and as group order by all desc asc is not null limit count min avg round join using"
     words = re.findall(r"[a-z_]\w*", re.sub(r"'[^']*'|--.*", "", query.lower()))
     aliases = re.findall(r"\bas (\w+)", query.lower())
-    known = {*keywords.split(), *aliases, *TRIALS.names, "corpus", "size", "variant"}
-    return set(words) - known - {"hive_partitioning", "true", "exp", "ln"}
+    columns = {name for table in re.findall(r"results/(\w+)/", query) for name in SCHEMAS[table].names}
+    known = {*keywords.split(), *aliases, *columns, "corpus", "size", "variant"}
+    return set(words) - known - {"read_parquet", "hive_partitioning", "true", "exp", "ln"}
 
 
 def test_the_query_uses_columns_of_the_records(everything: str) -> None:
     queries = blocks(everything, "sql")
     assert len(queries) == 1
     assert unknown_columns(queries[0]) == set()
-    assert unknown_columns("SELECT valid_perplexity FROM read_parquet('x')") == {"valid_perplexity"}
+    assert unknown_columns("SELECT valid_perplexity FROM read_parquet('results/trials/x')") == {"valid_perplexity"}
 
 
 def test_no_placeholder_is_left(everything: str) -> None:

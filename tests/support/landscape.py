@@ -26,7 +26,6 @@ _EPOCH_S = {"tiny": 1.2, "small": 30.0, "medium": 75.0, "large": 210.0}
 
 def draw_params(setting: Setting, rng: random.Random, *, near: dict[str, Any] | None = None) -> dict[str, Any]:
     """A point drawn at random from the ranges that a study searches, or one near another point."""
-
     params = {
         name: _draw(parameter, parameter.domain_at(setting.size, setting.corpus), rng, near and near[name])
         for name, parameter in searched_by(setting.variant).items()

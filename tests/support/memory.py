@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from analysis.records.load import Results, empty_frame
 from study.records.records import HIVE_KEYS, SCHEMAS, Setting
-from tests.support.synthetic import START
+from tests.support.synthetic import START, split_evaluations
 from trainables.config import paper_config
 from trainables.recipes import SIZES
 
@@ -72,8 +72,12 @@ def results(
     subspace: Iterable[Row] = (),
     word_mass: Iterable[Row] = (),
 ) -> Results:
-    """The rows as the report reads them."""
-    tables = {"trials": trials, "runs": runs, "epochs": epochs, "subspace": subspace, "word_mass": word_mass}
+    """The rows as the report reads them; a trial's evaluations are columns of its row."""
+    trials, evaluations = split_evaluations(trials)
+    tables = {
+        "trials": trials, "runs": runs, "epochs": epochs, "evaluations": evaluations, "subspace": subspace,
+        "word_mass": word_mass,
+    }  # fmt: skip
     return Results(storages=("memory",), **{name: _frame(name, list(rows)) for name, rows in tables.items()})
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from analysis import paper
+from study.records.evaluations import SPLITS, evaluations_of
 from study.records.records import Records, Setting
 from trainables.config import paper_config
 from trainables.recipes import SIZES, VARIANTS
@@ -31,6 +32,17 @@ def write_run(storage: str, setting: Setting, study: str, *, run: int = 1, **col
     Records(storage, setting, study).write("runs", "run", run, [row | columns])
 
 
+def split_evaluations(trials: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The trials without their ``single_stream_valid_ppl`` and ``test_ppl``, and these as evaluations."""
+    keys = ("study", "trial_id", "attempt", "seed", *Setting._fields)
+    bare, evaluations = [], []
+    for trial in trials:
+        shared = {key: trial[key] for key in keys if key in trial} | {"recorded_at": trial.get("ended_at")}
+        evaluations += [shared | evaluation for evaluation in evaluations_of(trial)]
+        bare.append({key: value for key, value in trial.items() if key not in SPLITS})
+    return bare, evaluations
+
+
 def write_trial(
     storage: str,
     setting: Setting,
@@ -46,7 +58,8 @@ def write_trial(
 ) -> None:
     """A trial whose epochs from ``first_epoch`` on have the validation perplexities ``ppls``.
 
-    The block is read off the trial id; ``best_*`` and the rest follow from ``ppls``; any column can be given.
+    The block is read off the trial id; ``best_*`` and the rest follow from ``ppls``; any column can be given, and
+    ``single_stream_valid_ppl`` and ``test_ppl``, which become evaluations.
     """
     records, block = Records(storage, setting, study), trial_id.split("-")[0]
     config = paper_config(*reversed(setting), max_epochs=max_epochs, seed=columns.pop("seed", 1))
@@ -64,7 +77,10 @@ def write_trial(
             "final_valid_ppl": ppls[-1] if ppls else None, "device_s": EPOCH_S * (first_epoch - 1 + len(ppls)),
             "ended_at": START + timedelta(seconds=EPOCH_S * len(ppls)),
         }  # fmt: skip
-    records.write("trials", trial_id, attempt, [trial | columns])
+    (trial,), evaluations = split_evaluations([trial | columns])
+    records.write("trials", trial_id, attempt, [trial])
+    if evaluations:
+        records.write("evaluations", trial_id, attempt, evaluations)
     so_far, rows = math.inf, []
     for epoch, ppl in enumerate(ppls, start=first_epoch):
         so_far = min(so_far, ppl) if math.isfinite(ppl) else so_far

@@ -23,6 +23,7 @@ from trainables.config import TrialConfig
 from trainables.data.batching import as_tokens
 from trainables.fused.precision import use_precision
 from trainables.models.vdlstm import VDLSTM
+from trainables.recipes import PERPLEXITY, SINGLE_STREAM
 from trainables.storage.checkpoint import CheckpointError, CheckpointFolder
 from trainables.trial.epoch_result import EpochResult, NonFiniteLossError
 from trainables.trial.evaluation import token_log_probs
@@ -210,4 +211,12 @@ class TrialRun:
         ppl = {split: float(torch.exp(-each.mean(dtype=torch.float64))) for split, each in scores.items()}
         if not all(map(math.isfinite, ppl.values())):
             raise NonFiniteLossError(f"the perplexities of the best weights are {ppl}")
-        return {"single_stream_valid_ppl": ppl["valid"], "test_ppl": ppl["test"], "token_scores": scores}
+        return {"evaluations": single_stream_rows(ppl), "token_scores": scores}
+
+
+def single_stream_rows(ppl: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Split -> perplexity, as what a study records of it: evaluator, split, measure and value of each."""
+    return [
+        {"evaluator": SINGLE_STREAM, "split": split, "measure": PERPLEXITY, "value": value}
+        for split, value in ppl.items()
+    ]

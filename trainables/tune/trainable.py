@@ -22,9 +22,9 @@ class VDLSTMTrainable(tune.Trainable):
     """Trains one configuration.
 
     A step returns the columns of the ``epochs`` table for its epoch, and ``done`` with ``num_params`` on the last.
-    A confirmation trial's last step adds ``single_stream_valid_ppl``, ``test_ppl`` and ``token_scores``, split ->
-    ln p of every token (N,). A loss that is not finite
-    ends the trial with ``done`` and ``failure``, the reason, and no perplexity.
+    A confirmation trial's last step adds ``evaluations``, a dict for each number measured on its best weights, and
+    ``token_scores``, split -> ln p of every token (N,). A loss that is not finite ends the trial with ``done`` and
+    ``failure``, the reason, and no perplexity.
     """
 
     def setup(

@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 
 from analysis.measures.tuning import search_value, tuning_debt, tuning_gain, winners_curse
+from analysis.records.load import empty_frame
 from analysis.records.studies import SettingStudy
 from tests.support.frames import SETTING, confirmed, only_study
 from tests.support.memory import Row, trial
@@ -137,6 +138,6 @@ def test_the_winners_curse_is_found_and_its_interval_covers() -> None:
 
 def bare_study(rows: list[Row]) -> SettingStudy:
     """A study with the few columns that are looked at: a whole record takes ten times as long to make."""
-    columns = ["trial_id", "block", "origin", "status", "seed", "best_valid_ppl", "single_stream_valid_ppl"]
+    columns = ["study", "trial_id", "block", "origin", "status", "seed", "best_valid_ppl"]
     frame = pd.DataFrame([{column: row.get(column) for column in columns} for row in rows])
-    return SettingStudy(setting=SETTING, study="s", trials=frame, num_seeds=6)
+    return SettingStudy(setting=SETTING, study="s", trials=frame, evaluations=empty_frame("evaluations"), num_seeds=6)

@@ -30,6 +30,8 @@ def citation_index(tmp_path: Path) -> CitationIndex:
     write_run(storage, SETTING, "s", run=2, started_at=START + timedelta(hours=2), outcome="running", ended_at=None)
     for i in range(15):
         write_trial(storage, SETTING, "s", f"random-{i:04d}", [90.0 + i], seed=i, tau=20.0 + i, git_commit="d" * 40)
+    confirmed = {"origin": "paper", "single_stream_valid_ppl": 89.0, "test_ppl": 85.5}
+    write_trial(storage, SETTING, "t", "confirm-paper-s101", [90.0], **confirmed)
     rows = [
         {"study": "f", "trial_id": "b1", "attempt": 1, "epoch": epoch, "beta": 1.0, "tau": 10.0, "seed": 3}
         | {"subspace_distance": 1.0 / epoch, "epoch_s": 3600.0, "status": "complete", "corpus_sha256": SHA}
@@ -63,7 +65,7 @@ def test_only_what_is_cited_has_a_row_and_what_they_share_stands_once(citation_i
     assert (shared["status"], shared["drop_prob"], shared["bptt"]) == ("complete", "0.3", "35")
     assert shared["git_commit"] == "d" * 12
     assert not set(shared) & set(by_name["s"].columns)
-    assert "test_ppl" not in {*shared, *by_name["s"].columns}, "no trial has a value there"
+    assert "origin" not in {*shared, *by_name["s"].columns}, "no trial has a value there"
 
 
 def test_one_trial_alone_shares_everything_with_itself(citation_index: CitationIndex) -> None:
@@ -71,6 +73,12 @@ def test_one_trial_alone_shares_everything_with_itself(citation_index: CitationI
     study = {study.name: study for study in citation_index.studies()}["s"]
     assert [values for _, values in study.rows] == [("random-0003",)]
     assert dict(study.shared)["tau"] == "23"
+
+
+def test_what_was_measured_on_a_trials_weights_stands_in_its_row(citation_index: CitationIndex) -> None:
+    citation_index.cite([Source("row", "column", "t", "confirm-paper-s101")])
+    shared = dict({study.name: study for study in citation_index.studies()}["t"].shared)
+    assert (shared["single_stream valid perplexity"], shared["single_stream test perplexity"]) == ("89", "85.5")
 
 
 def test_a_whole_study_is_not_spelled_out(citation_index: CitationIndex) -> None:
@@ -85,7 +93,7 @@ def test_what_the_records_lack_has_no_anchor(citation_index: CitationIndex) -> N
     assert (missing.anchor, missing.trials) == ("", (("a", ""),))
     (cited,) = citation_index.cite([Source("row", "column", "s", "random-0099")])
     assert cited.trials == (("random-0099", ""),)
-    assert {study.name for study in citation_index.studies()} == {"f", "s"}
+    assert {study.name for study in citation_index.studies()} == {"f", "s", "t"}
 
 
 def test_a_trial_of_the_subspace_experiment_is_followed_too(citation_index: CitationIndex) -> None:

@@ -108,6 +108,12 @@ def records(setting: SettingSearch) -> tuple[list[tuple[Any, ...]], list[tuple[A
     return epochs, trials
 
 
+def not_evaluated(setting: SettingSearch) -> list[str]:
+    """Confirm trials that are complete, and not measured on both splits."""
+    confirm = [t for t in setting.ledger.in_block("confirm") if t.status == "complete"]
+    return [t.trial_id for t in confirm if {split for _, split, _ in t.evaluations} != {"valid", "test"}]
+
+
 @pytest.mark.parametrize(("seed", "concurrent"), [(0, 1), (1, 1), (2, 3), (3, 3)])
 def test_a_driver_that_dies_with_rows_still_to_write_loses_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, concurrent: int
@@ -123,6 +129,7 @@ def test_a_driver_that_dies_with_rows_still_to_write_loses_none(
     while True:
         stuck.begin(float("inf"))
         setting = open_setting(tmp_path / "killed", **BUDGET)
+        assert not not_evaluated(setting)
         if setting.is_finished():
             break
         stuck.begin(draw.randrange(12))

@@ -144,7 +144,7 @@ def test_only_complete_confirm_trials_of_the_recipe_are_asked(tmp_path: Path, co
     origins = {t.origin for t in setting.ledger.in_block("confirm")}
     assert len(origins) == 2
     unfinished = setting.ledger.trials["confirm-paper-s102"]
-    unfinished.status, unfinished.test_ppl = "interrupted", None
+    unfinished.status = "interrupted"
     setting.ledger._write_trial(unfinished)
     for trial_id in setting.ledger.trials:
         save(setting.spec, str(tmp_path), trial_id)

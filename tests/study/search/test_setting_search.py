@@ -119,7 +119,7 @@ def test_a_study_killed_anywhere_ends_like_one_that_was_not(tmp_path, stop_after
 
     def essence(setting):
         return {
-            t.trial_id: (t.status, t.stopped_by, t.would_stop_epoch, t.valid_ppl, t.config)
+            t.trial_id: (t.status, t.stopped_by, t.would_stop_epoch, t.valid_ppl, t.evaluations, t.config)
             for t in setting.ledger.trials.values()
         }
 

@@ -114,7 +114,7 @@ def test_a_confirmation_reads_the_test_split_once(tmp_path):
     packed = run_packed(make_engine(test=test), [job(tmp_path / "b", **options), job(tmp_path / "b", "random-0007")])
     assert len(reads) == 1
     assert numbers(packed[0]) == numbers(whole)
-    assert not any("test_ppl" in row for row in packed[1])
+    assert not any("evaluations" in row for row in packed[1])
 
 
 def test_the_load_counts_trials_in_and_before_the_stack(tmp_path):

@@ -164,11 +164,15 @@ def test_the_test_split_is_read_once_at_the_end_with_the_best_weights(tmp_path, 
     monkeypatch.setattr("trainables.trial.trial_run.token_log_probs", single_stream)
     rows = run(Local(job(tmp_path, "confirm-paper-s101", keep_best=True, evaluate_test=True)), 4)
     assert test_split == ["the test split"]
-    assert [set(r) & {"test_ppl", "single_stream_valid_ppl"} for r in rows[:3]] == [set()] * 3
-    for split, ppl in (("valid", "single_stream_valid_ppl"), ("test", "test_ppl")):
-        scores = rows[3]["token_scores"][split]
+    assert [set(r) & {"evaluations", "token_scores"} for r in rows[:3]] == [set()] * 3
+    assert [(e["evaluator"], e["split"], e["measure"]) for e in rows[3]["evaluations"]] == [
+        ("single_stream", "valid", "perplexity"),
+        ("single_stream", "test", "perplexity"),
+    ]
+    for evaluation in rows[3]["evaluations"]:
+        scores = rows[3]["token_scores"][evaluation["split"]]
         assert scores.dtype == torch.float32
-        assert math.exp(-float(scores.double().mean())) == pytest.approx(rows[3][ppl], rel=1e-12)
+        assert math.exp(-float(scores.double().mean())) == pytest.approx(evaluation["value"], rel=1e-12)
     best = CheckpointFolder(str(tmp_path), "s", "confirm-paper-s101").load("best")
     assert best["epoch"] == 2
     assert len(seen) == 2
@@ -186,7 +190,7 @@ def test_a_confirmation_that_comes_back_for_its_last_epoch_finds_its_best_weight
 def test_other_trials_never_read_the_test_split(tmp_path, test_split):
     rows = run(Local(job(tmp_path)), 4)
     assert not test_split
-    assert not any("test_ppl" in row for row in rows)
+    assert not any("evaluations" in row for row in rows)
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
