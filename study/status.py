@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.records.records import BLOCKS, StorageError, default_storage, is_remote, read_table
+from study.records.trials import BEST_FIRST, may_win_search
 
 HEARTBEAT_LIMIT_S = 120.0
 """A run that has not been heard of for longer is taken for dead."""
@@ -122,7 +123,7 @@ def _state(run: Any, beat: dt.datetime | None, now: dt.datetime) -> str:
 
 def _confirm_planned(run: Any, search: pd.DataFrame, confirm: pd.DataFrame) -> int:
     """The paper's recipe and the best of the search, each on every seed; the recipe alone if nothing else has won."""
-    complete = search[search["status"] == "complete"].sort_values(["best_valid_ppl", "trial_id"], kind="stable")
+    complete = search[may_win_search(search["block"], search["status"])].sort_values(list(BEST_FIRST))
     ended = (search["status"] != "interrupted").sum() >= run["num_samples"]
     once = run["num_samples"] <= 1 or (ended and len(complete) > 0 and complete["block"].iloc[0] == "default")
     return max(int(run["num_seeds"]) * (1 if once else 2), len(confirm))

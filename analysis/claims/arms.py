@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pandas as pd
-
 from analysis.measures.settings import (
     PAPER_ORIGIN,
     SettingStudy,
@@ -19,11 +17,12 @@ from analysis.measures.settings import (
     tuned_origin,
 )
 from analysis.records.load import Results
+from analysis.records.names import place_name, variant_label
+from analysis.records.trials import best_of_search, diverged
 from study.records.records import Setting
-from trainables.recipes import CORPORA, SIZES, VARIANTS
+from trainables.recipes import COMPARED, SIZES
 
 NOT_RUN = "not run"
-_TARGETS = {"wikitext2-a": "table2", "wikitext2-b": "table2"}  # what else but Table 1 reproduces a corpus' settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +109,7 @@ class Arms:
         return arm
 
     def _start(self, setting: Setting) -> Arm:
-        target = _TARGETS.get(setting.corpus, "table1")
+        target = "table2" if setting.corpus in COMPARED["table2"][0] else "table1"
         where = "" if target == "table2" else f" --size {setting.size} --corpus {setting.corpus}"
         return Arm(
             place=place_name(setting.corpus, setting.size),
@@ -133,26 +132,14 @@ class Arms:
         return self._known[kind, setting]
 
 
-def place_name(corpus: str, size: str) -> str:
-    """``PTB small``."""
-    title = CORPORA[corpus].title if corpus in CORPORA else corpus
-    return f"{title.replace(',', '')} {size}"
-
-
-def variant_label(variant: str) -> str:
-    """As the paper prints it."""
-    return VARIANTS[variant].label if variant in VARIANTS else variant
-
-
 def _confirmed(arm: Arm, study: SettingStudy, origin: str, *, full_length: bool = True) -> Arm:
     done = confirmed_trials(study, origin)
     values = ppl_by_seed(study, origin, "test")
     used = done[done["seed"].isin(list(values))]
     lacks = [] if values else ["no trial on fresh seeds has ended"]
     own = study.confirm[study.confirm["origin"] == origin]
-    diverged = int(((own["status"] == "failed") & (own["stopped_by"] == "non_finite_loss")).sum())
-    if diverged:  # a mean over the seeds that survived would flatter
-        lacks.append(f"{diverged} of {len(own)} seeds diverged")
+    if num_diverged := int(diverged(own).sum()):  # a mean over the seeds that survived would flatter
+        lacks.append(f"{num_diverged} of {len(own)} seeds diverged")
     if full_length:
         lacks += shortfall(study, used if values else study.trials)
     return replace(arm, values=values, lacks=", ".join(lacks), trial_ids=tuple(used["trial_id"]))
@@ -160,8 +147,7 @@ def _confirmed(arm: Arm, study: SettingStudy, origin: str, *, full_length: bool 
 
 def _best_of_search(study: SettingStudy) -> str | None:
     """The complete trial of lowest validation perplexity; ``paper`` if it is the recipe's own."""
-    done = study.search[(study.search["status"] == "complete") & study.search["best_valid_ppl"].notna()]
-    best: pd.DataFrame = done.sort_values(["best_valid_ppl", "trial_id"]).head(1)
+    best = best_of_search(study.search)
     if best.empty:
         return None
     return PAPER_ORIGIN if best["block"].iloc[0] == "default" else str(best["trial_id"].iloc[0])

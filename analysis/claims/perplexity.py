@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import product
 from typing import NamedTuple
 
 from analysis import paper
-from analysis.claims.arms import Arm, Arms, place_name
+from analysis.claims.arms import Arm, Arms
 from analysis.claims.comparisons import Comparison, below
 from analysis.claims.verdicts import Claim, Findings
 from analysis.measures.settings import settings_with_records
+from analysis.records.names import place_name, variant_label
 from analysis.stats.contrasts import MARGIN_PPL, share_of_gain
 from study.records.records import Setting
-from trainables.recipes import VARIANTS
+from trainables.recipes import COMPARED, VARIANTS
 
 IMPROVED = tuple(name for name in VARIANTS if name != "baseline")
 
@@ -32,7 +34,7 @@ class Place(NamedTuple):
 TABLE_1 = tuple(dict.fromkeys(Place(n.corpus, n.size or "") for n in paper.NUMBERS if n.table == "Table 1"))
 """Where the paper reports perplexities; the large WikiText-2 networks are not among them (footnote 5)."""
 SMALL, LARGE, WHOLE = Place("ptb", "small"), Place("ptb", "large"), Place("wikitext2", "small")
-HALVES = (Place("wikitext2-a", "small"), Place("wikitext2-b", "small"))
+HALVES = tuple(Place(*one) for one in product(*COMPARED["table2"]))
 
 RULE = """Means of ln(test perplexity) under the paper's recipe, paired over fresh seeds; only trials of full length
 count. Supported: every comparison comes out, each with p <= .05 in the exact two-sided sign-flip test (all must, so
@@ -90,7 +92,7 @@ def _first_glance(arms: Arms) -> str:
                 if len(trials):
                     first[variant] = (int(trials["max_epochs"].iloc[0]), float(trials["best_valid_ppl"].iloc[0]))
         length, base = first.pop("baseline", (0, math.nan))
-        ratios = [f"{VARIANTS[v].label} {ppl / base:.3f}" for v, (epochs, ppl) in first.items() if epochs == length]
+        ratios = [f"{variant_label(v)} {ppl / base:.3f}" for v, (epochs, ppl) in first.items() if epochs == length]
         if ratios:
             found.append(f"{place_name(*place)}, {length} epochs: {', '.join(ratios)}")
     note = "not judged: validation perplexity as a ratio to VD-LSTM's, a single trial each"

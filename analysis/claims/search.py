@@ -9,11 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.claims.arms import Arm, Arms, place_name
+from analysis.claims.arms import Arm, Arms
 from analysis.claims.comparisons import AGAINST, ALPHA, SHOWN, Comparison, mixed
 from analysis.claims.perplexity import ELSE, TABLE_1, Place, other_places
 from analysis.claims.verdicts import Claim, Findings
 from analysis.measures.settings import shortfall
+from analysis.records.names import place_name
+from analysis.records.trials import diverged
 from analysis.stats.contrasts import MARGIN_PPL
 from analysis.stats.draws import draws_for_rank_test, step_costs, stratified_rank_test
 from trainables.config import paper_config
@@ -39,8 +41,7 @@ def _random_block(arms: Arms, place: Place, variant: str) -> tuple[Arm, pd.DataF
     if study is None:
         return arm, arms.results.trials.iloc[:0].assign(loss=[])
     drawn = study.search[study.search["block"] == "random"]
-    diverged = (drawn["status"] == "failed") & (drawn["stopped_by"] == "non_finite_loss")
-    drawn = drawn[((drawn["status"] == "complete") & drawn["best_valid_ppl"].notna()) | diverged]
+    drawn = drawn[((drawn["status"] == "complete") & drawn["best_valid_ppl"].notna()) | diverged(drawn)]
     loss = np.log(drawn["best_valid_ppl"].astype(float)).where(drawn["status"] == "complete", np.inf)
     lacks = "no random draw has ended" if drawn.empty else ", ".join(shortfall(study, drawn))
     return replace(arm, lacks=lacks, trial_ids=tuple(drawn["trial_id"])), drawn.assign(loss=loss)

@@ -11,6 +11,7 @@ from analysis.claims.verdicts import Claim, Findings
 from analysis.measures.sessions import sessions
 from analysis.measures.settings import second_session_of
 from analysis.measures.tuning import tuning_debt
+from analysis.records.names import variant_label
 from analysis.stats.contrasts import MARGIN_PPL
 from trainables.recipes import VARIANTS
 
@@ -39,7 +40,7 @@ def _within_trials(arms: Arms) -> Iterator[Comparison]:
             continue
         arm = Arm(
             place=arms.recipe(setting).place,
-            label=VARIANTS[variant].label,
+            label=variant_label(variant),
             study=study.study,
             trial_ids=found.trial_ids,
         )

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from analysis import paper
-from analysis.claims.arms import NOT_RUN, Arm, Arms, place_name
+from analysis.claims.arms import NOT_RUN, Arm, Arms
 from analysis.claims.comparisons import AGAINST, ALPHA, ASIDE, OPEN, SHOWN, Comparison, below
 from analysis.claims.perplexity import ELSE, LARGE, RULE, Place
 from analysis.claims.verdicts import Claim, Findings
+from analysis.records.names import place_name
 from analysis.stats.intervals import t_interval
 from study.records.records import Setting
 from trainables.recipes import FIGURE1, TARGET_GRADIENTS

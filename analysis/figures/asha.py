@@ -25,7 +25,6 @@ from analysis.figures.panels import (
     by_group,
     counted,
     curves,
-    group_title,
     optional,
     parts_by_corpus,
     span,
@@ -34,6 +33,8 @@ from analysis.figures.panels import (
 )
 from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
+from analysis.records.names import place_title
+from analysis.records.trials import best_of_search, protected
 from study.records.records import Setting
 from trainables.recipes import VARIANTS
 
@@ -115,7 +116,7 @@ def draw_rungs(info: RungsInfo) -> Canvas:
                 ax.xaxis.set_major_locator(MaxNLocator(5, steps=layout.STEPS, integer=True))
                 ax.set_xlabel("epoch")
                 name = style.short_label(one.setting.variant)
-                layout.head(ax, name if place else f"{group_title(corpus, size)}\n{name}", _rungs_note(one))
+                layout.head(ax, name if place else f"{place_title(corpus, size)}\n{name}", _rungs_note(one))
             first = shown[0][0]
             first.set_yscale("log")
             first.set_ylim(low, high)
@@ -230,7 +231,7 @@ def _rungs_of(results: Results, study: SettingStudy) -> RungsOfStudy | None:
     if not any(trial_id in found for trial_id in trials["trial_id"]):
         return None
     rungs = rungs_of(results, study)
-    audit = trials["audit"].fillna(False).astype(bool)
+    audit = protected(trials)
     stopped = trials.loc[trials["status"] == "pruned", "num_epochs"].astype(float)
     ended = trials[~audit & trials["status"].isin(["complete", "pruned"])]
     planned = float(ended["max_epochs"].sum())
@@ -320,7 +321,7 @@ def draw_audit(info: AuditInfo) -> Canvas:
             ax.set_ylim(low - 0.16 * (high - low), high + 0.05 * (high - low))
             for place, one in enumerate(found):
                 _audit(ax, one, place, high)
-            layout.head(ax, group_title(corpus, size), _audit_note(found))
+            layout.head(ax, place_title(corpus, size), _audit_note(found))
             ticks = [
                 (place + side, name) for place in range(len(found)) for side, name in ((-0.2, "kept"), (0.2, "stopped"))
             ]
@@ -387,9 +388,9 @@ def asha_audit(results: Results) -> AuditInfo:
 
 def _audit_of(study: SettingStudy) -> Audit:
     search = study.search.sort_values("trial_id")
-    protected = search[(search["block"] != "tpe") | search["audit"].fillna(False).astype(bool)]
-    counts = status_counts(protected)
-    done = protected[(protected["status"] == "complete") & np.isfinite(protected["best_valid_ppl"].astype(float))]
+    kept = search[protected(search)]
+    counts = status_counts(kept)
+    done = best_of_search(kept).sort_values("trial_id")
     arms = done["block"].replace("tpe", "audit")
     trials = zip(done["trial_id"], arms, done["best_valid_ppl"], optional(done["would_stop_epoch"]), strict=True)
     return Audit(

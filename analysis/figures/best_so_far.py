@@ -12,9 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, counted, group_title, optional, parts_by_corpus, span, studies, time_unit
+from analysis.figures.panels import by_group, counted, optional, parts_by_corpus, span, studies, time_unit
 from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
+from analysis.records.names import place_title
 from study.records.records import Setting
 
 
@@ -85,7 +86,7 @@ def draw_best_so_far(info: BestSoFarInfo) -> Canvas:
                     ax.step(x, best, where="post", color=colour, linestyle=dash, marker=alone, markersize=4)
                 _trials(row[0], search, high - 0.05 * (high - low))
                 ends.append((best[-1], f"{style.short_label(search.setting.variant)} {best[-1]:.1f}", colour))
-            layout.head(row[0], group_title(corpus, size), _note(searches))
+            layout.head(row[0], place_title(corpus, size), _note(searches))
             for ax, label in zip(row, ("trials of the search that have ended", f"device-{unit}"), strict=True):
                 ax.set_xlim(left=0)
                 ax.set_xlabel(label)

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure as Canvas
 
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, counted, group_title, parts_by_corpus, span, studies, time_unit
+from analysis.figures.panels import by_group, counted, parts_by_corpus, span, studies, time_unit
 from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
+from analysis.records.names import place_title
 from study.records.records import Setting
 
 
@@ -73,7 +74,7 @@ def draw_cost(info: CostInfo) -> Canvas:
             for place, one in enumerate(found):
                 _dots(row[0], one, one.epoch_s, place, 1.0)
                 _dots(row[1], one, one.device_s, place, per)
-            layout.head(row[0], group_title(corpus, size), _cost_note(found))
+            layout.head(row[0], place_title(corpus, size), _cost_note(found))
             for ax in row:
                 ax.set_ylim(len(found) - 0.45, -0.55)
                 ax.set_yticks(range(len(found)), [""] * len(found))

@@ -16,10 +16,11 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, counted, group_title, optional, parts_by_corpus, span, studies, time_unit
+from analysis.figures.panels import by_group, counted, optional, parts_by_corpus, span, studies, time_unit
 from analysis.measures.best_of_n import crossing_budget, expected_best_frame, random_block
 from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
+from analysis.records.names import place_title
 from analysis.stats.intervals import CONFIDENCE
 from study.records.records import Setting
 
@@ -99,7 +100,7 @@ def draw_expected_best(info: ExpectedBestInfo) -> Canvas:
                 numbers = tuple(float(n) for n in range(1, len(block.u_ppl) + 1))
                 for ax, x in zip(row, (numbers, tuple(h * per_h for h in block.device_h)), strict=True):
                     _curve(ax, x, block)
-            layout.head(row[0], group_title(corpus, size), _note(blocks))
+            layout.head(row[0], place_title(corpus, size), _note(blocks))
             row[0].set_xlabel("random draws")
             row[0].xaxis.set_major_locator(MaxNLocator(5, steps=layout.STEPS, integer=True))
             row[1].set_xlabel(f"device-{unit}")

@@ -13,10 +13,11 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures import layout, style
 from analysis.figures.asha import rungs_of
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, group_title, optional, parts_by_corpus, span, studies
+from analysis.figures.panels import by_group, optional, parts_by_corpus, span, studies
 from analysis.measures.fidelity import fidelity, unpruned_epochs
 from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
+from analysis.records.names import place_title
 from study.records.records import Setting
 
 
@@ -70,7 +71,7 @@ def draw_fidelity(info: FidelityInfo) -> Canvas:
                 look = {"color": style.colour(one.setting.variant), "linestyle": style.dash(one.setting.variant)}
                 row[0].plot(one.epochs, np.array(one.spearman, dtype=float), **look)
                 row[1].step(one.epochs, one.regret_ppl, where="mid", **look)
-            layout.head(row[0], group_title(corpus, size), f"{span((len(s.trial_ids) for s in found), 'trial')} each")
+            layout.head(row[0], place_title(corpus, size), f"{span((len(s.trial_ids) for s in found), 'trial')} each")
             if all(rho is None for s in found for rho in s.spearman):
                 row[0].annotate(
                     "too few trials, or all tied", (0.5, 0.5), xycoords="axes fraction", ha="center", color=style.GREY

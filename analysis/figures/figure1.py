@@ -13,8 +13,9 @@ from matplotlib.figure import Figure as Canvas
 from analysis import paper
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import corpus_title, span
+from analysis.figures.panels import span
 from analysis.records.load import Results
+from analysis.records.names import corpus_title
 from analysis.stats.intervals import CONFIDENCE, t_interval
 from trainables.recipes import FIGURE1, TARGET_GRADIENTS
 

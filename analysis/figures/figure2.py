@@ -16,9 +16,10 @@ from matplotlib.ticker import MaxNLocator
 from analysis import paper
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, curves, group_title, span, studies
+from analysis.figures.panels import by_group, curves, span, studies
 from analysis.measures.settings import PAPER_ORIGIN, SettingStudy
 from analysis.records.load import Results
+from analysis.records.names import place_title
 from analysis.stats.intervals import CONFIDENCE, t_quantile
 from study.records.records import Setting
 
@@ -86,7 +87,7 @@ def draw_training_curves(info: CurvesInfo) -> Canvas:
                 if curve.paper_ppl is not None:
                     at = last_epoch * (1.03 + 0.025 * place)  # side by side: equal values would hide each other
                     ax.plot(at, curve.paper_ppl, marker="<", color=colour, markersize=5.5, linestyle="")
-            layout.head(ax, group_title(corpus, size), _seeds(curves))
+            layout.head(ax, place_title(corpus, size), _seeds(curves))
             ax.set_xlim(0, last_epoch * (1.04 + 0.025 * len(curves)))
             ax.set_ylim(*_limits(curves))
             ax.xaxis.set_major_locator(MaxNLocator(6, steps=layout.STEPS, integer=True))

@@ -15,10 +15,10 @@ from matplotlib.lines import Line2D
 from analysis import paper
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import group_title
 from analysis.measures.pairs import KINDS, Pair, pairs
 from analysis.measures.settings import SettingStudy, confirmed_trials
 from analysis.records.load import Results
+from analysis.records.names import place_title, variant_label
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import CONFIDENCE
 from study.records.records import Setting
@@ -88,7 +88,7 @@ def draw_forest(info: ForestInfo) -> Canvas:
     for (corpus, size), lines in groupby(
         dict.fromkeys(line.setting for line in info.lines), key=lambda c: (c[0], c[1])
     ):
-        headings[group_title(corpus, size)] = at
+        headings[place_title(corpus, size)] = at
         for setting in lines:
             at += 1
             places[setting] = at
@@ -113,7 +113,7 @@ def draw_forest(info: ForestInfo) -> Canvas:
             axes[0, 0].annotate(heading, (0, place), (-112, 0), weight="bold", **_BESIDE)
         for setting, place in places.items():
             axes[0, 0].annotate(
-                style.label(setting.variant), (0, place), (-112, 0), color=style.colour(setting.variant), **_BESIDE
+                variant_label(setting.variant), (0, place), (-112, 0), color=style.colour(setting.variant), **_BESIDE
             )
         handles = [
             Line2D([], [], color=style.GREY, marker="o", markersize=5.5, label=f"ours, {CONFIDENCE:.0%} t-interval"),

@@ -12,11 +12,12 @@ from matplotlib.figure import Figure as Canvas
 from analysis.figures import axes as parameters
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, group_title, optional, parts_by_corpus, span, studies
+from analysis.figures.panels import by_group, optional, parts_by_corpus, span, studies
 from analysis.measures.best_of_n import random_block
 from analysis.measures.settings import SettingStudy
 from analysis.parameters import searched
 from analysis.records.load import Results
+from analysis.records.names import place_title
 from analysis.stats.importance import QUANTILE, importance_ranks
 from analysis.stats.intervals import CONFIDENCE
 from study.records.parameters import PARAMETERS
@@ -80,7 +81,7 @@ def draw_importance(info: ImportanceInfo) -> Canvas:
             for place, one in enumerate(shown):
                 shift = 0.72 * (place - (len(shown) - 1) / 2) / max(1, len(shown))
                 _marks(row, one, {name: i + shift for i, name in enumerate(order)})
-            layout.head(row[0], group_title(corpus, size), _note(found))
+            layout.head(row[0], place_title(corpus, size), _note(found))
             layout.head(row[1], "", f"rank and its {CONFIDENCE:.0%} bootstrap interval, 1 = most important")
             for ax in row:
                 ax.set_ylim(len(order) - 0.4, -0.6)

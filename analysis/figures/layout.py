@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import GREY, GRID, SMALL, colour, dash, label, marker
+from analysis.figures.style import GREY, GRID, SMALL, colour, dash, marker
+from analysis.records.names import variant_label
 from trainables.recipes import VARIANTS
 
 WIDTH = 9.0
@@ -104,8 +105,8 @@ def variant_handles(variants: Iterable[str], *, lines: bool = True) -> list[Line
     shown = set(variants)
     names = [*(name for name in VARIANTS if name in shown), *sorted(shown - set(VARIANTS))]
     if not lines:
-        return [mark(label(name), marker(name), color=colour(name), markersize=5) for name in names]
-    return [Line2D([], [], color=colour(name), label=label(name), linestyle=dash(name)) for name in names]
+        return [mark(variant_label(name), marker(name), color=colour(name), markersize=5) for name in names]
+    return [Line2D([], [], color=colour(name), label=variant_label(name), linestyle=dash(name)) for name in names]
 
 
 def mark(text: str, marker: str, **look: Any) -> Line2D:

@@ -12,25 +12,14 @@ import pandas as pd
 from analysis.figures.figure import Part
 from analysis.measures.settings import SettingStudy, settings_with_records, study_of
 from analysis.records.load import Results
+from analysis.records.names import corpus_title, place_title
 from study.records.records import STATUSES, Setting
-from trainables.recipes import CORPORA, SIZES
 
 
 def studies(results: Results) -> list[SettingStudy]:
     """The study that stands for each setting and has a trial, in the registries' order."""
     found = (study_of(results, setting) for setting in settings_with_records(results))
     return [study for study in found if study is not None and len(study.trials)]
-
-
-def corpus_title(corpus: str) -> str:
-    """The corpus as the paper's tables print it."""
-    return CORPORA[corpus].title if corpus in CORPORA else corpus
-
-
-def group_title(corpus: str, size: str) -> str:
-    """For instance ``PTB, small (200)``: the units of a layer in brackets."""
-    units = f" ({SIZES[size].hidden_size})" if size in SIZES else ""
-    return f"{corpus_title(corpus)}, {size}{units}"
 
 
 class OfSetting(Protocol):
@@ -59,7 +48,7 @@ def parts_by_corpus(items: Iterable[T], make: Callable[[tuple[T, ...]], Any]) ->
 def parts_by_group(items: Iterable[T], make: Callable[[tuple[T, ...]], Any]) -> list[Part]:
     """A part per corpus and size; ``make`` turns its items into an info object."""
     grouped = by_group(items)
-    return [Part(f"{c}-{s}", f"{corpus_title(c)}, {s}", make(tuple(members))) for c, s, members in grouped]
+    return [Part(f"{c}-{s}", place_title(c, s), make(tuple(members))) for c, s, members in grouped]
 
 
 def optional(values: Iterable[Any]) -> tuple[float | None, ...]:

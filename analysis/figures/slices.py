@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures import axes as parameters
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, group_title
+from analysis.figures.panels import by_group
 from analysis.figures.search_trials import (
     NEEDS,
     SearchTrials,
@@ -26,6 +26,7 @@ from analysis.figures.search_trials import (
     search_trials,
 )
 from analysis.records.load import Results
+from analysis.records.names import place_title
 
 _NUM_BINS = 5
 
@@ -53,7 +54,7 @@ def draw_slices(info: SearchTrialsInfo) -> Canvas:
                 layout.share_y(row[0], row[1:])
             for ax in panels[:, 0]:
                 ax.set_ylabel("validation ppl")
-            layout.head(panels[0, 0], group_title(corpus, size), note(searches))
+            layout.head(panels[0, 0], place_title(corpus, size), note(searches))
             layout.remove_unused(panels, len(names))
         handles = layout.variant_handles((s.setting.variant for s in drawable(info)), lines=False)
         handles.append(layout.mark("failed", "x"))

@@ -16,6 +16,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
+from analysis.records.names import variant_label
 from trainables.recipes import VARIANTS
 
 # Okabe and Ito's palette, told apart with any common colour blindness; its yellow is too pale for a line on white.
@@ -62,14 +63,9 @@ def marker(variant: str) -> str:
     return _MARKERS[_position(variant) % len(_MARKERS)]
 
 
-def label(variant: str) -> str:
-    """The variant's name as the paper prints it."""
-    return VARIANTS[variant].label if variant in VARIANTS else variant
-
-
 def short_label(variant: str) -> str:
     """The variant's name for narrow places: what it adds to the baseline, ``+AL``; the baseline's in full."""
-    name, base = label(variant), VARIANTS["baseline"].label
+    name, base = variant_label(variant), VARIANTS["baseline"].label
     return name.removeprefix(base) or base
 
 

@@ -16,10 +16,11 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures import axes as parameters
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, counted, group_title, optional, parts_by_corpus, span, studies
+from analysis.figures.panels import by_group, counted, optional, parts_by_corpus, span, studies
 from analysis.measures.sensitivity import plateau
 from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
+from analysis.records.names import place_title
 from analysis.stats.contrasts import MARGIN_PPL
 from study.records.records import Setting
 from trainables.recipes import VARIANTS
@@ -98,7 +99,7 @@ def draw_tau_gamma(info: TauGammaInfo) -> Canvas:
             for ax, one in zip(row, maps, strict=False):
                 _panel(ax, one, norm)
                 _set_limits(ax, [p.tau for p in every], [p.gamma for p in every])
-                layout.head(ax, f"{group_title(corpus, size)}, {style.short_label(one.setting.variant)}", _note(one))
+                layout.head(ax, f"{place_title(corpus, size)}, {style.short_label(one.setting.variant)}", _note(one))
                 ax.set_xlabel("tau, temperature")
             row[0].set_ylabel("gamma = alpha / tau")
             for ax in row[len(maps) : num]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.claims.arms import place_name
 from analysis.records.load import Results
+from analysis.records.names import place_name
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
-SEARCH = ("default", "random", "tpe")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.health.check import PROBLEM, SEARCH, WARNING, Fault, by_place, by_study, fault, listed
+from analysis.health.check import PROBLEM, WARNING, Fault, by_place, by_study, fault, listed
 from analysis.measures.settings import PAPER_ORIGIN
 from analysis.records.evaluations import measured
 from analysis.records.load import TRIAL, Results
 from study.records.parameters import PARAMETERS
+from study.records.trials import SEARCH_BLOCKS
 
 MIN_SEEDS = 1 + math.ceil(math.log2(1 / 0.05))
 """The fewest seeds for which the exact sign-flip test can reach p < .05: 2 / 2^6 = .031."""
@@ -23,12 +24,12 @@ def test_split(results: Results) -> Iterator[Fault]:
     the choice may have seen the test split. A search that went on afterwards: a warning, whoever extended it may have.
     """
     for study, own in by_study(results.trials):
-        read = own[own["block"].isin(SEARCH) & _test_is_read(results, own)]
+        read = own[own["block"].isin(SEARCH_BLOCKS) & _test_is_read(results, own)]
         if len(read):
             message = f"trials of the search that read the test split: {len(read)}"
             yield fault(PROBLEM, message, [study], read["trial_id"])
         tuned = own[(own["block"] == "confirm") & (own["origin"] != PAPER_ORIGIN) & own["started_at"].notna()]
-        search = own[own["block"].isin(SEARCH) & own["started_at"].notna()]
+        search = own[own["block"].isin(SEARCH_BLOCKS) & own["started_at"].notna()]
         if tuned.empty or search.empty:
             continue
         first = tuned["started_at"].min()
@@ -72,7 +73,7 @@ def too_few_seeds(results: Results) -> Iterator[Fault]:
 def fresh_seeds(results: Results) -> Iterator[Fault]:
     """A problem: a configuration chosen for its luck with a seed must not be judged on that seed."""
     for study, own in by_study(results.trials):
-        confirm, search = own[own["block"] == "confirm"], own[own["block"].isin(SEARCH)]
+        confirm, search = own[own["block"] == "confirm"], own[own["block"].isin(SEARCH_BLOCKS)]
         stale = confirm[confirm["seed"].isin(search["seed"])]
         if len(stale):
             message = f"confirm trials on seeds of the search: {listed(sorted(stale['seed'].unique()))}"
@@ -117,7 +118,7 @@ def duplicates(results: Results) -> Iterator[Fault]:
             message = f"seeds of {_words(origin)} with the same perplexities: {listed(alike['trial_id'])}"
             yield fault(PROBLEM, message, [study], alike["trial_id"])
     for study, own in by_study(results.trials):
-        search = own[own["block"].isin(SEARCH)]
+        search = own[own["block"].isin(SEARCH_BLOCKS)]
         again = search[search[[*PARAMETERS, "seed"]].duplicated(keep=False)]
         if len(again):
             message = f"trials of the same configuration and seed: {listed(again['trial_id'])}"

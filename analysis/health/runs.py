@@ -8,7 +8,6 @@ import pandas as pd
 
 from analysis.health.check import (
     PROBLEM,
-    SEARCH,
     WARNING,
     Fault,
     by_place,
@@ -20,6 +19,7 @@ from analysis.health.check import (
 )
 from analysis.measures.settings import settings_with_records, study_of
 from analysis.records.load import Results
+from study.records.trials import SEARCH_BLOCKS
 from trainables.recipes import SIZES
 
 _PACKAGES = ("python", "torch", "ray", "optuna", "pyarrow")
@@ -50,7 +50,7 @@ def unfinished(results: Results) -> Iterator[Fault]:
     latest = latest_runs(results)
     for study, run in latest.iterrows():
         trials = results.trials[results.trials["study"] == study]
-        search = trials[trials["block"].isin(SEARCH)]
+        search = trials[trials["block"].isin(SEARCH_BLOCKS)]
         ended = int((search["status"] != "interrupted").sum())
         missing = []
         if pd.notna(run["num_samples"]) and ended < run["num_samples"]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
-from analysis.health.check import PROBLEM, SEARCH, WARNING, Fault, by_place, by_study, fault, listed
+from analysis.health.check import PROBLEM, WARNING, Fault, by_place, by_study, fault, listed
 from analysis.parameters import on_scale
 from analysis.records.load import Results
+from analysis.records.trials import best_of_search, diverged, protected
 from analysis.stats.contrasts import MARGIN_PPL
 from analysis.stats.importance import MIN_TOP, QUANTILE
 from study.records.parameters import CATEGORICAL, INTEGER, PARAMETERS
+from study.records.trials import SEARCH_BLOCKS
 
 EDGE = 0.02
 """Share of a range next to its end. A best configuration that lay anywhere would fall into one of the two ends of
@@ -34,9 +35,10 @@ def edges(results: Results) -> Iterator[Fault]:
     for _, trials in by_place(results.trials):
         drawn = trials[trials["block"] == "random"]
         for study, own in by_study(trials):
-            best = _best(own)
-            if best is None or best["block"] == "default":
+            done = best_of_search(own)
+            if done.empty or done["block"].iloc[0] == "default":
                 continue
+            best = done.iloc[0]
             for name, parameter in PARAMETERS.items():
                 if parameter.scale != CATEGORICAL and pd.notna(best[name]):
                     side = _edge(name, drawn[name].dropna(), float(best[name]))
@@ -59,12 +61,12 @@ def failures(results: Results) -> Iterator[Fault]:
     """Diverged search trials: a warning from a tenth on, since the space wastes the budget; a problem from half on,
     since the search hardly took place. Trials that died of an error: a warning, they are missing."""
     for study, own in by_study(results.trials):
-        search = own[own["block"].isin(SEARCH) & (own["status"] != "interrupted")]
-        diverged = search[(search["status"] == "failed") & (search["stopped_by"] == "non_finite_loss")]
-        share = len(diverged) / len(search) if len(search) else 0.0
-        if len(diverged) > 1 and share >= MANY:
-            message = f"trials of the search that diverged: {len(diverged)} of {len(search)}"
-            yield fault(PROBLEM if share >= MOST else WARNING, message, [study], diverged["trial_id"])
+        search = own[own["block"].isin(SEARCH_BLOCKS) & (own["status"] != "interrupted")]
+        lost = search[diverged(search)]
+        share = len(lost) / len(search) if len(search) else 0.0
+        if len(lost) > 1 and share >= MANY:
+            message = f"trials of the search that diverged: {len(lost)} of {len(search)}"
+            yield fault(PROBLEM if share >= MOST else WARNING, message, [study], lost["trial_id"])
         died = own[(own["status"] == "failed") & (own["stopped_by"] == "error")]
         if len(died):
             errors = [str(text).strip().splitlines()[-1] for text in died["error"].dropna() if str(text).strip()]
@@ -85,12 +87,9 @@ def early_stopping(results: Results) -> Iterator[Fault]:
     """A warning: of the trials that ASHA would have stopped and could not (the paper's recipe, random draws, and the
     audit arm of the tpe block), some ended within 1.0 perplexity of the best; so may have some that it did stop."""
     for study, own in by_study(results.trials):
-        best = _best(own)
-        if best is None:
-            continue
-        free = (own["block"] != "tpe") | own["audit"].fillna(False).astype(bool)
-        doomed = own[own["block"].isin(SEARCH) & (own["status"] == "complete") & free & own["would_stop_epoch"].notna()]
-        good = doomed[doomed["best_valid_ppl"] < best["best_valid_ppl"] + MARGIN_PPL]
+        done = best_of_search(own)
+        doomed = done[protected(done) & done["would_stop_epoch"].notna()]
+        good = doomed[doomed["best_valid_ppl"] < done["best_valid_ppl"].min() + MARGIN_PPL]
         if len(good):
             num_pruned = int((own["status"] == "pruned").sum())
             yield fault(
@@ -100,10 +99,3 @@ def early_stopping(results: Results) -> Iterator[Fault]:
                 [study],
                 good["trial_id"],
             )
-
-
-def _best(trials: pd.DataFrame) -> pd.Series | None:
-    """The complete search trial of lowest validation perplexity."""
-    done = trials[trials["block"].isin(SEARCH) & (trials["status"] == "complete")]
-    done = done[np.isfinite(done["best_valid_ppl"].astype(float))].sort_values(["best_valid_ppl", "trial_id"])
-    return None if done.empty else done.iloc[0]

@@ -15,6 +15,7 @@ import pandas as pd
 import scipy.stats
 
 from analysis.records.studies import SettingStudy
+from analysis.records.trials import diverged
 from analysis.stats.intervals import CONFIDENCE
 from trainables.recipes import CORPORA
 
@@ -45,18 +46,18 @@ def random_block(study: SettingStudy) -> RandomBlock:
     that an error of the machine ended, says nothing of its configuration and is left out.
     """
     block = study.trials[study.trials["block"] == "random"].sort_values("trial_id")
-    diverged = (block["status"] == "failed") & (block["stopped_by"] == "non_finite_loss")
+    failed = diverged(block)
     ppl = block["best_valid_ppl"].astype(float)
     if study.setting.corpus not in CORPORA:
-        diverged &= False  # without a vocabulary there is no value for them
-    worst = float(CORPORA[study.setting.corpus].vocab_size) if diverged.any() else math.nan
-    drawn = ((block["status"] == "complete") & np.isfinite(ppl)) | diverged
+        failed &= False  # without a vocabulary there is no value for them
+    worst = float(CORPORA[study.setting.corpus].vocab_size) if failed.any() else math.nan
+    drawn = ((block["status"] == "complete") & np.isfinite(ppl)) | failed
     return RandomBlock(
         study=study.study,
         trial_ids=tuple(block.loc[drawn, "trial_id"]),
-        losses=np.log(ppl.mask(diverged, worst)[drawn].to_numpy(dtype=float)),
+        losses=np.log(ppl.mask(failed, worst)[drawn].to_numpy(dtype=float)),
         device_h=block.loc[drawn, "device_s"].to_numpy(dtype=float) / 3600.0,
-        num_diverged=int(diverged.sum()),
+        num_diverged=int(failed.sum()),
         num_left_out=int((~drawn).sum()),
     )
 

@@ -14,6 +14,7 @@ import scipy.stats
 
 from analysis.records.load import Results
 from analysis.records.studies import SettingStudy
+from analysis.records.trials import protected
 
 MIN_TRIALS = 3
 """Below this a rank correlation is 1, 0 or -1 and says nothing."""
@@ -22,7 +23,7 @@ MIN_TRIALS = 3
 def unpruned_epochs(results: Results, study: SettingStudy) -> pd.DataFrame:
     """Epochs of the study's complete search trials that ASHA might not stop: default, random and the audit arm."""
     search = study.search
-    free = search[(search["block"] != "tpe") | search["audit"].fillna(False).astype(bool)]
+    free = search[protected(search)]
     ids = free.loc[free["status"] == "complete", "trial_id"]
     epochs = results.epochs
     return epochs[(epochs["study"] == study.study) & epochs["trial_id"].isin(ids)]

@@ -16,8 +16,7 @@ from analysis.measures.settings import (
     tuned_origin,
 )
 from analysis.records.load import Results
-from study.records.records import Setting
-from trainables.recipes import CORPORA, SIZES, VARIANTS
+from analysis.records.names import place_title, variant_label
 
 KINDS = ("recipe", "tuned")
 
@@ -73,21 +72,4 @@ def pairs(results: Results) -> Iterator[tuple[str, list[Pair]]]:
         found = (study_of(results, setting) for setting in settings if (setting.corpus, setting.size) == (corpus, size))
         studies = [study for study in found if study is not None]
         if len(studies) > 1:
-            yield section(corpus, size), [Pair(a=a, b=b) for b, a in combinations(studies, 2)]
-
-
-def section(corpus: str, size: str) -> str:
-    """The heading that rows of a corpus and size stand under, for instance ``PTB, small (200 units)``."""
-    title = CORPORA[corpus].title if corpus in CORPORA else corpus
-    units = f" ({SIZES[size].hidden_size} units)" if size in SIZES else ""
-    return f"{title}, {size}{units}"
-
-
-def variant_label(variant: str) -> str:
-    """As the paper's tables print it."""
-    return VARIANTS[variant].label if variant in VARIANTS else variant
-
-
-def setting_name(setting: Setting) -> str:
-    """Names a setting in files: ``ptb/small/real``."""
-    return "/".join(setting)
+            yield place_title(corpus, size), [Pair(a=a, b=b) for b, a in combinations(studies, 2)]

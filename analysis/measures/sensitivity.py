@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.parameters import on_scale
 from analysis.records.studies import SettingStudy
+from analysis.records.trials import diverged
 from analysis.stats.contrasts import MARGIN_PPL
 
 PARAMETERS = ("tau", "gamma")
@@ -49,8 +50,7 @@ def plateau(study: SettingStudy, *, margin: float = MARGIN_PPL) -> Plateau | Non
     for its tau and gamma: the area is a lower bound of what is possible with them.
     """
     search = study.search
-    diverged = (search["status"] == "failed") & (search["stopped_by"] == "non_finite_loss")
-    ended = search[(search["status"] == "complete") | diverged]
+    ended = search[(search["status"] == "complete") | diverged(search)]
     ended = ended[ended[list(PARAMETERS)].notna().all(axis=1)]
     # A diverged trial may have had a good epoch before; it is no configuration to recommend.
     ppl = ended["best_valid_ppl"].astype(float).where(ended["status"] == "complete").fillna(np.inf).to_numpy()

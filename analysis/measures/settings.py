@@ -20,6 +20,7 @@ from analysis.records.studies import (
     settings_with_records,
     study_of,
 )
+from analysis.records.trials import best_of_search
 from analysis.stats.intervals import MeanPerplexity, mean_perplexity
 from trainables.recipes import SIZES
 
@@ -78,7 +79,7 @@ def tuned_estimate(study: SettingStudy) -> Estimate | None:
     The default trial's configuration is the paper's recipe, so the recipe's confirm trials are its own. Where nothing
     is confirmed, the lowest validation perplexity of the search; None if there is none.
     """
-    search, origin = _complete_search(study), tuned_origin(study)
+    search, origin = best_of_search(study.search), tuned_origin(study)
     if origin is None or (found := _confirmed(study, origin)) is None:
         return _search_value(study, study.search if search.empty else search)
     extra = []
@@ -99,7 +100,7 @@ def tuned_origin(study: SettingStudy) -> str | None:
 
 def _tuned_origin(study: SettingStudy) -> str | None:
     origins = set(study.confirm.loc[study.confirm["status"] == "complete", "origin"])
-    search = _complete_search(study)
+    search = best_of_search(study.search)
     for position, (trial_id, block) in enumerate(zip(search["trial_id"], search["block"], strict=True)):
         origin = trial_id if trial_id in origins or block != "default" else PAPER_ORIGIN
         if origin not in origins or (position and origin == PAPER_ORIGIN):
@@ -150,11 +151,6 @@ def _ppl(study: SettingStudy, done: pd.DataFrame, split: str) -> pd.Series:
         raise ValueError(f"split must be valid or test, got {split!r}")
     ppl = measured(study.evaluations, done, split)
     return ppl.fillna(done["best_valid_ppl"].astype(float)) if split == "valid" else ppl
-
-
-def _complete_search(study: SettingStudy) -> pd.DataFrame:
-    """Complete trials of the search, the lowest validation perplexity first."""
-    return _by_validation(study.search[study.search["status"] == "complete"])
 
 
 def shortfall(study: SettingStudy, trials: pd.DataFrame) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.records.load import Results
+from analysis.records.names import variant_label
 from study.records.records import Setting
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
@@ -146,7 +147,7 @@ def second_session_of(results: Results, setting: Setting) -> SettingStudy | None
 
 def comparable(a: SettingStudy, b: SettingStudy) -> str | None:
     """Why two studies cannot be compared, or None if they can: both begun, one precision, trials of one length."""
-    names = [VARIANTS[s.setting.variant].label if s.setting.variant in VARIANTS else s.setting.variant for s in (a, b)]
+    names = [variant_label(study.setting.variant) for study in (a, b)]
     if bare := [name for name, study in zip(names, (a, b), strict=True) if study.trials.empty]:
         return f"{' and '.join(bare)}: no trial yet"
     if a.precision != b.precision:

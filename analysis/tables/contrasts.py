@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.measures.pairs import KINDS, Pair, pairs, variant_label
+from analysis.measures.pairs import KINDS, Pair, pairs
 from analysis.measures.settings import shortfall, trial_ids
 from analysis.measures.tuning import Shift, tuning_debt
 from analysis.records.load import Results
+from analysis.records.names import variant_label
 from analysis.stats.contrasts import MARGIN_PPL, Contrast, contrast, fewest_seeds, holm
 from analysis.stats.intervals import CONFIDENCE
 from analysis.tables.table import Column, Row, Source, Table, interval, number, p_value, plain, register, yes_no

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.measures.pairs import section, setting_name, variant_label
 from analysis.measures.sessions import Sessions, sessions
 from analysis.measures.settings import second_session_of, settings_with_records
 from analysis.records.load import Results
+from analysis.records.names import place_title, setting_name, variant_label
 from analysis.stats.intervals import CONFIDENCE, mean_perplexity
 from analysis.tables.table import Column, Row, Source, Table, interval, number, p_value, plain, register
 from study.records.records import Setting
@@ -74,7 +74,7 @@ def _row(results: Results, setting: Setting) -> tuple[Row, list[Source]]:
     row = Row(
         name=name,
         data=data | _values(found),
-        section=section(setting.corpus, setting.size),
+        section=place_title(setting.corpus, setting.size),
         note=note,
         dim=found is None,
     )

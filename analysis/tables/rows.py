@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from analysis import paper
-from analysis.measures.pairs import section, setting_name, variant_label
 from analysis.measures.settings import Estimate, SettingStudy, recipe_estimate, study_of, tuned_estimate
 from analysis.records.load import Results
+from analysis.records.names import place_title, setting_name, variant_label
 from analysis.tables.table import Row, Source, Values
 from study.records.records import STATUSES, Setting
-from trainables.recipes import VARIANTS
+from trainables.recipes import COMPARED, VARIANTS
 
-TABLE_1_SETTINGS = tuple(
-    Setting(corpus, size, variant)
-    for corpus in ("ptb", "wikitext2")
-    for size in ("small", "medium", "large")
-    for variant in VARIANTS
+TABLE_1_SETTINGS, TABLE_2_SETTINGS = (
+    tuple(Setting(*one) for one in product(*COMPARED[table], VARIANTS)) for table in ("table1", "table2")
 )
-TABLE_2_CORPORA = ("wikitext2-a", "wikitext2-b")
-TABLE_2_SETTINGS = tuple(Setting(corpus, "small", variant) for corpus in TABLE_2_CORPORA for variant in VARIANTS)
+TABLE_2_CORPORA = COMPARED["table2"][0]
 NOT_RUN, PARTIAL, DONE = "not run", "partial", "done"
 
 
@@ -53,7 +50,11 @@ def perplexity_row(results: Results, setting: Setting) -> tuple[Row, list[Source
     if study is not None and study.others:
         notes.append("left out, of the same setting: " + ", ".join(study.others))
     row = Row(
-        name=name, data=values, section=section(setting.corpus, setting.size), note="; ".join(notes), dim=study is None
+        name=name,
+        data=values,
+        section=place_title(setting.corpus, setting.size),
+        note="; ".join(notes),
+        dim=study is None,
     )
     return row, sources
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from analysis.measures.best_of_n import RandomBlock, crossing_budget, expected_best_frame, random_block
-from analysis.measures.pairs import section, setting_name, variant_label
 from analysis.measures.sensitivity import plateau
 from analysis.measures.settings import (
     PAPER_ORIGIN,
@@ -23,6 +22,7 @@ from analysis.measures.settings import (
 )
 from analysis.measures.tuning import search_value, tuning_gain, winners_curse
 from analysis.records.load import Results
+from analysis.records.names import place_title, setting_name, variant_label
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import CONFIDENCE, mean_perplexity
 from analysis.tables.table import Column, Row, Source, Table, Values, interval, is_missing, number, plain, register
@@ -126,7 +126,11 @@ def _tuning_row(study: SettingStudy) -> tuple[Row, list[Source]]:
         fresh = " ".join(confirmed_trials(study, origin)["trial_id"])
         sources.append(Source(name, "curse_ratio", study.study, f"{value[0]} {fresh}"))
     row = Row(
-        name=name, data=data, section=section(study.setting.corpus, study.setting.size), note=note, dim=origin is None
+        name=name,
+        data=data,
+        section=place_title(study.setting.corpus, study.setting.size),
+        note=note,
+        dim=origin is None,
     )
     return row, sources
 
@@ -211,7 +215,7 @@ def _search_row(results: Results, study: SettingStudy) -> tuple[Row, list[Source
         sources = [Source(name, column, study.study, " ".join(block.trial_ids)) for column in columns]
     if flat:
         sources.append(Source(name, "plateau_area", study.study, " ".join(flat.trial_ids)))
-    heading = section(study.setting.corpus, study.setting.size)
+    heading = place_title(study.setting.corpus, study.setting.size)
     return Row(name=name, data=data, section=heading, note="; ".join(notes), dim=not len(block.losses)), sources
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from analysis import paper
-from analysis.measures.pairs import setting_name, variant_label
 from analysis.measures.settings import recipe_estimate, settings_with_records, study_of, tuned_estimate
 from analysis.records.load import Results
+from analysis.records.names import setting_name, variant_label
 from analysis.stats.intervals import CONFIDENCE
 from analysis.tables.rows import TABLE_1_SETTINGS
 from analysis.tables.table import Column, Row, Source, Table, interval, number, plain, register

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis import paper
-from analysis.measures.pairs import section, variant_label
 from analysis.measures.settings import shortfall, study_of
 from analysis.records.evaluations import measured
 from analysis.records.load import Results
+from analysis.records.names import place_title, variant_label
 from analysis.tables.table import Column, Row, Source, Table, Values, is_missing, plain, register
 from study.records.records import Setting
 
@@ -104,7 +104,7 @@ def _phrase_rows(corpus: str, size: str, phrase: str, shown: dict[str, _Shown | 
     follows = [str(word) for rows in ours.values() for word in rows["next_word"].dropna()]
     following = next(iter(theirs.values())).next_words if theirs else (follows or [""])[0]
     heading = f"... {phrase} + {following}" if following else f"... {phrase}"
-    heading += f" ({section(corpus, size)})" if ours else ""
+    heading += f" ({place_title(corpus, size)})" if ours else ""
     target = follows[0] if follows else following.split(" ")[0]
     ranks = range(1, 1 + max([_NUM_RANKS, *(int(rows["rank"].max()) for rows in ours.values())]))
     order = [0, *ranks] if target else [*ranks]

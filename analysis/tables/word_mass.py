@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.measures.pairs import section, variant_label
 from analysis.measures.settings import shortfall
 from analysis.measures.word_mass import MEASURES, NUM_FREQUENT, TOGETHER, Comparison, comparisons
 from analysis.records.load import Results
+from analysis.records.names import place_title, variant_label
 from analysis.stats.contrasts import Contrast, fewest_seeds, holm
 from analysis.stats.intervals import CONFIDENCE
 from analysis.tables.table import Column, Row, Source, Table, interval, is_missing, number, p_value, plain, register
@@ -70,7 +70,7 @@ def _mass_rows(one: Comparison) -> Iterator[tuple[Row, list[Source]]]:
     named = words["word"].isin(NAMED_WORDS).tolist()
     p_values = {m: [c.p_value if c and own else None for c, own in zip(found[m], named, strict=True)] for m in MEASURES}
     adjusted = {measure: holm(p_values[measure]) for measure in MEASURES}
-    heading = f"{section(one.corpus, one.size)}, {one.split}"
+    heading = f"{place_title(one.corpus, one.size)}, {one.split}"
     for i, (word, rank, share) in enumerate(words.itertuples(index=False)):
         name = f"{one.corpus}/{one.size}/{one.split}/{one.configuration}/{word}"
         whole = found[MEASURES[0]][i]

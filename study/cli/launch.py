@@ -19,7 +19,8 @@ from study.driver.driver import RunOptions, run_studies
 from study.driver.ray_session import StudyError, sigterm_like_ctrl_c
 from study.figure1.grid import GridOptions, SubspaceGrid, run_grid
 from study.records.records import default_storage
-from study.search.ledger import SEARCH_BLOCKS, Ledger
+from study.records.trials import SEARCH_BLOCKS
+from study.search.ledger import Ledger
 from study.spec.spec import StudySpec
 from trainables.data.corpora import CorpusError, load_corpus
 from trainables.recipes import PERPLEXITY, SINGLE_STREAM

@@ -28,7 +28,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from study.records.evaluations import EARLIER_TRIALS, as_evaluations
-from study.records.schemas import BLOCKS, EPOCHS, HIVE_KEYS, RUNS, SCHEMAS, STATUSES, SUBSPACE, TRIALS
+from study.records.schemas import EPOCHS, HIVE_KEYS, RUNS, SCHEMAS, SUBSPACE, TRIALS
+from study.records.trials import BLOCKS, STATUSES
 from study.records.write_behind import WriteBehind
 from trainables.storage.storage import StorageError, default_storage, delete, is_remote, open_storage, write_bytes
 

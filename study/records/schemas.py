@@ -1,4 +1,4 @@
-"""The columns of the tables, and the words that stand in them. A column that a later version adds is null before."""
+"""The columns of the tables. A column that a later version adds is null before."""
 
 from __future__ import annotations
 
@@ -126,5 +126,3 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "token_scores": TOKEN_SCORES,
 }
 HIVE_KEYS = pa.schema([("corpus", _S), ("size", _S), ("variant", _S)])
-STATUSES = ("complete", "pruned", "failed", "interrupted")
-BLOCKS = ("default", "random", "tpe", "confirm")

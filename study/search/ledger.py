@@ -19,15 +19,16 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from study.records.evaluations import evaluations_of
 from study.records.records import EPOCHS, Records, Setting
+from study.records.trials import BEST_FIRST, may_win_search
 from study.spec.spec import StudySpec
 from trainables.config import TrialConfig
 from trainables.recipes import NUMERICS
 
-SEARCH_BLOCKS = ("default", "random", "tpe")
 _NOT_REPORTED = {"study", "trial_id", "attempt", "block"}
 _EPOCH_COLUMNS = [name for name in EPOCHS.names if name not in _NOT_REPORTED]
 _CONFIG_COLUMNS = [field.name for field in dataclasses.fields(TrialConfig) if field.name not in Setting._fields]
@@ -249,8 +250,8 @@ class Ledger:
         self._consider(trial)
 
     def _consider(self, trial: TrialRecord) -> None:
-        if trial.status == "complete" and trial.block in SEARCH_BLOCKS:
-            self._best = min(filter(None, (self._best, trial)), key=lambda t: (t.best_valid_ppl, t.trial_id))
+        if may_win_search(trial.block, trial.status):
+            self._best = min(filter(None, (self._best, trial)), key=attrgetter(*BEST_FIRST))
 
     def _write_trial(self, trial: TrialRecord) -> None:
         self.records.write("trials", trial.trial_id, trial.attempt, [self._row(trial)])

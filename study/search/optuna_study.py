@@ -22,7 +22,8 @@ from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPE
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from study.records.journal import open_journal
-from study.search.ledger import SEARCH_BLOCKS, Ledger
+from study.records.trials import SEARCH_BLOCKS
+from study.search.ledger import Ledger
 from study.search.ledger import TrialRecord as Trial
 from study.spec.spaces import paper_params, search_space
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from study.search.ledger import SEARCH_BLOCKS, Ledger, TrialRecord
+from study.records.trials import NON_FINITE_LOSS, SEARCH_BLOCKS, is_protected
+from study.search.ledger import Ledger, TrialRecord
 from study.search.optuna_study import OptunaStudy
 from study.spec.spec import REDUCTION_FACTOR, StudySpec
 from trainables.storage.checkpoint import CheckpointFolder
@@ -101,7 +102,7 @@ class SettingSearch:
             best = min(valid_ppl, trial.best_valid_ppl_at(epoch))
             if self._rungs.report(trial, epoch, best):
                 self.ledger.note_stop(trial, epoch)
-        return _may_be_stopped(trial) and trial.would_stop_epoch is not None and epoch >= trial.would_stop_epoch
+        return _is_free(trial) and trial.would_stop_epoch is not None and epoch >= trial.would_stop_epoch
 
     def record(self, trial: TrialRecord, result: dict[str, Any]) -> bool:
         """Takes an epoch's result; False if it was known."""
@@ -113,7 +114,7 @@ class SettingSearch:
     def end(self, trial: TrialRecord, *, failure: str | None = None, error: str | None = None) -> None:
         """Ends a trial: failed, stopped by ASHA, or complete."""
         if failure is not None:
-            self.ledger.end(trial, "failed", stopped_by="non_finite_loss", error=failure)
+            self.ledger.end(trial, "failed", stopped_by=NON_FINITE_LOSS, error=failure)
         elif error is not None:
             self.ledger.end(trial, "failed", stopped_by="error", error=error)
         elif trial.num_epochs >= self.spec.max_epochs:
@@ -131,12 +132,12 @@ class SettingSearch:
         CheckpointFolder(self.ledger.storage, self.ledger.records.study, trial.trial_id).delete("last")
 
 
-def _may_be_stopped(trial: TrialRecord) -> bool:
-    return trial.block == "tpe" and not trial.audit
+def _is_free(trial: TrialRecord) -> bool:
+    return not is_protected(trial.block, trial.audit)
 
 
 def _is_stopped(trial: TrialRecord) -> bool:
-    return _may_be_stopped(trial) and trial.would_stop_epoch in trial.valid_ppl
+    return _is_free(trial) and trial.would_stop_epoch in trial.valid_ppl
 
 
 class Rungs:

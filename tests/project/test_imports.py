@@ -55,7 +55,7 @@ RULES = (
     Rule(
         importer="analysis",
         forbidden=("study",),
-        allowed=("study.records.records", "study.records.schemas", "study.records.parameters"),
+        allowed=("study.records.records", "study.records.parameters", "study.records.trials"),
         why="results reach the analysis through Parquet alone",
     ),
     Rule(

@@ -66,7 +66,8 @@ def test_panels_show_the_data_in_the_variants_colours(example: Results) -> None:
     info = training_curves(example)
     axes = draw_training_curves(info).axes
     assert [ax.get_title(loc="left").split(",")[:2] for ax in axes] == [
-        ["PTB", " small (200)"], ["PTB", " large (1500)"], ["WikiText-2", " small (200)"], ["Toy", " tiny (48)"],
+        ["PTB", " small (200 units)"],
+        ["PTB", " large (1500 units)"], ["WikiText-2", " small (200 units)"], ["Toy", " tiny (48 units)"],
     ]  # fmt: skip
     curves = [c for c in info.curves if (c.setting.corpus, c.setting.size) == ("ptb", "small")]
     assert [c.setting.variant for c in curves] == list(VARIANTS)

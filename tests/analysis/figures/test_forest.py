@@ -62,7 +62,7 @@ def test_the_picture_says_numbers_and_what_is_missing(tmp_path: Path) -> None:
     left, right = draw_forest(read(tmp_path)).axes
     assert "n=1  0.950 (no interval)" in [text.get_text() for text in left.texts]
     assert "not confirmed yet" in [text.get_text() for text in right.texts]
-    assert [text.get_text() for text in left.texts][1:] == ["PTB, small (200)", "VD-LSTM+REAL"]
+    assert [text.get_text() for text in left.texts][1:] == ["PTB, small (200 units)", "VD-LSTM+REAL"]
     low, high = left.get_xlim()
     assert low < 86.3 / 92.6 < 0.95 < 1.0 < high
 

@@ -40,13 +40,13 @@ def test_parts() -> None:
     numbers = lambda items: [item.number for item in items]  # noqa: E731
     assert groups.parts_by_corpus(ITEMS, numbers) == [("ptb", "PTB", [1, 2, 3]), ("toy", "Toy", [4])]
     assert groups.parts_by_group(ITEMS, numbers) == [
-        ("ptb-small", "PTB, small", [1, 2]), ("ptb-large", "PTB, large", [3]), ("toy-tiny", "Toy, tiny", [4])
+        ("ptb-small", "PTB, small (200 units)", [1, 2]),
+        ("ptb-large", "PTB, large (1500 units)", [3]),
+        ("toy-tiny", "Toy, tiny (48 units)", [4]),
     ]  # fmt: skip
 
 
 def test_words() -> None:
-    assert groups.group_title("ptb", "small") == "PTB, small (200)"
-    assert groups.group_title("mine", "huge") == "mine, huge"
     assert [groups.span(counts, "trial") for counts in ([], [1], [1, 1], [4, 2], [3])] == [
         "no trials", "1 trial", "1 trial", "2 to 4 trials", "3 trials",
     ]  # fmt: skip

@@ -19,8 +19,7 @@ def test_each_variant_has_its_own_colour_dash_and_marker() -> None:
 
 def test_labels() -> None:
     assert [style.short_label(name) for name in VARIANTS] == ["VD-LSTM", "+AL", "+RE", "+REAL"]
-    assert style.label("real") == "VD-LSTM+REAL"
-    assert style.label("unheard of") == style.short_label("unheard of") == "unheard of"
+    assert style.short_label("unheard of") == "unheard of"
 
 
 def test_saved_on_pure_white_with_text_as_text(tmp_path: Path) -> None:
