@@ -23,7 +23,7 @@ STUDY = (
     "--seeds", "2", "--search-seed", "7", "--max-concurrent", "1", "--gpus-per-trial", "0",
 )  # fmt: skip
 # What may differ between two runs of the same study: times, and how often somebody died.
-TIMES = ["tokens_per_s", "epoch_s", "peak_memory_bytes", "device_s", "started_at", "ended_at"]
+TIMES = ["tokens_per_s", "epoch_s", "peak_memory_bytes", "device_s", "started_at", "ended_at", "recorded_at"]
 DEATHS = ["attempt", "optuna_number"]  # a driver that dies after asking leaves a failed trial in Optuna's study
 
 pytestmark = pytest.mark.slow
@@ -81,6 +81,9 @@ def check_same(storage: Path, undisturbed: Path) -> None:
     """Row by row, all but the times."""
     for table, keys in (("epochs", ("trial_id", "epoch")), ("trials", ("trial_id",))):
         pd.testing.assert_frame_equal(frame(storage, table, *keys), frame(undisturbed, table, *keys))
+    keys = ["trial_id", "evaluator", "split", "measure"]  # another attempt may have measured the same weights again
+    ours, theirs = (frame(where, "evaluations", *keys).drop_duplicates(keys) for where in (storage, undisturbed))
+    pd.testing.assert_frame_equal(ours.reset_index(drop=True), theirs)
     assert all(trial.state.is_finished() for trial in optuna_trials(storage))
     assert set(read_table(str(storage), "runs")["outcome"].to_pylist()) <= {"interrupted", "finished"}  # none open
     told = {t.user_attrs["trial_id"] for t in optuna_trials(storage) if t.user_attrs["trial_id"]}
