@@ -16,7 +16,7 @@ from rich.console import Console
 
 from study.benchmark import driver as driver_benchmark
 from study.driver.progress import Progress
-from study.search import ledger
+from study.records.trials import SEARCH_BLOCKS
 from study.search.searcher import StudyScheduler, StudySearcher
 from study.search.setting_search import SettingSearch
 from tests.support.studies import open_setting, result, run_all, run_epoch
@@ -83,7 +83,7 @@ def check_sums(setting: SettingSearch) -> None:
         assert kept.num_in_block(block) == len(kept.in_block(block))
         assert kept.is_open(block) == any(not t.ended for t in kept.in_block(block))
     assert kept.best_valid_ppl == min((t.best_valid_ppl for t in trials if t.valid_ppl), default=float("inf"))
-    complete = [t for t in trials if t.status == "complete" and t.block in ledger.SEARCH_BLOCKS]
+    complete = [t for t in trials if t.status == "complete" and t.block in SEARCH_BLOCKS]
     assert kept.best_of_search() is min(complete, key=lambda t: (t.best_valid_ppl, t.trial_id), default=None)
 
 
