@@ -88,7 +88,7 @@ def _report_only(results: Results, out: Path, names: Sequence[str], checks: Sequ
     for picture in pictures:
         _say(console, f"{picture.title}\nWritten: {out / 'figures' / picture.name}.png, .svg and .csv\n")
     for figure in skipped:
-        _say(console, f"{figure.title}\nNothing to draw: {figure.why}\n")
+        _say(console, f"{figure.title}\nNothing to draw: {figure.needs}\n")
 
 
 def _report_all(results: Results, out: Path, checks: Sequence[Check], console: Console) -> None:

@@ -18,6 +18,7 @@ from analysis.measures.settings import (
 )
 from analysis.records.load import Results
 from analysis.records.names import place_name, variant_label
+from analysis.records.sources import TrialKey, keys_of
 from analysis.records.trials import best_of_search, diverged
 from study.records.records import Setting
 from trainables.recipes import COMPARED, SIZES
@@ -39,8 +40,8 @@ class Arm:
     """Why its values must not be judged; empty if they may."""
     command: str = ""
     """What runs the trials that are missing, without its number of seeds."""
-    study: str | None = None
-    trial_ids: tuple[str, ...] = ()
+    trials: tuple[TrialKey, ...] = ()
+    """Those behind the values."""
     made_with: Mapping[str, str | None] = field(default_factory=dict)
     """What arms of one place must share to be compared: precision, epochs, corpus, trials of the search."""
 
@@ -124,7 +125,7 @@ class Arms:
         made_with: dict[str, str | None] = {"precision": study.precision, "corpus": " ".join(sums) or None}
         if epochs:
             made_with["epochs"] = None if study.max_epochs is None else str(study.max_epochs)
-        return replace(arm, study=study.study, lacks="", made_with=made_with)
+        return replace(arm, lacks="", made_with=made_with)
 
     def _once(self, kind: str, setting: Setting, make: Callable[[], Any]) -> Any:
         if (kind, setting) not in self._known:
@@ -142,7 +143,7 @@ def _confirmed(arm: Arm, study: SettingStudy, origin: str, *, full_length: bool 
         lacks.append(f"{num_diverged} of {len(own)} seeds diverged")
     if full_length:
         lacks += shortfall(study, used if values else study.trials)
-    return replace(arm, values=values, lacks=", ".join(lacks), trial_ids=tuple(used["trial_id"]))
+    return replace(arm, values=values, lacks=", ".join(lacks), trials=keys_of(used))
 
 
 def _best_of_search(study: SettingStudy) -> str | None:

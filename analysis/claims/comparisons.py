@@ -19,13 +19,31 @@ from dataclasses import dataclass, replace
 import scipy.stats
 
 from analysis.claims.arms import Arm
+from analysis.records.sources import TrialKey
 from analysis.stats.contrasts import MARGIN_PPL, Contrast, contrast, holm, seeds_needed
 from analysis.stats.intervals import t_quantile
 
 ALPHA = 0.05
 SHOWN, AGAINST, OPEN, ASIDE = "shown", "against", "open", "aside"
-PPL_RATIO = "ratio of test perplexities"
 _MOST = 1_000  # seeds that anybody might train
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What the effect of a comparison is."""
+
+    name: str
+    no_difference: float | None = 1.0
+    """The effect that means no difference; None where no value does."""
+    form: str = ".3f"
+    """How an effect is printed."""
+
+
+PPL_RATIO = Measure("ratio of test perplexities")
+VALID_PPL_RATIO = Measure("ratio of validation perplexities")
+PROBABILITY_RATIO = Measure("ratio of mean probabilities")
+CHANCE = Measure("chance", 0.5, ".3g")
+DISTANCE = Measure("distance", None, ".3g")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +51,7 @@ class Comparison:
     """One comparison: what was found and what that says of the claim."""
 
     name: str
-    measure: str = PPL_RATIO
-    """What ``effect`` is."""
+    measure: Measure = PPL_RATIO
     unit: str = "seeds"
     """What ``num`` counts."""
     named: bool = True
@@ -66,6 +83,17 @@ class Comparison:
         """Whether it may be judged."""
         return not self.blocked and not any(arm.lacks for arm in self.arms)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What must be known of it: how it came out, what bars it, what its arms lack, and what it would take."""
+        lacks = dict.fromkeys(arm.lacks for arm in self.arms)
+        return tuple(filter(None, (self.note, self.blocked, *lacks, self.more if self.decision == OPEN else "")))
+
+    @property
+    def trials(self) -> tuple[TrialKey, ...]:
+        """The trials of its arms."""
+        return tuple(key for arm in self.arms for key in arm.trials)
+
 
 def below(
     name: str,
@@ -77,7 +105,7 @@ def below(
     level: Mapping[int, float] | None = None,
     equal_is_against: bool = True,
     in_ppl: bool = True,
-    measure: str = PPL_RATIO,
+    measure: Measure = PPL_RATIO,
     named: bool = True,
 ) -> Comparison:
     """Whether a lies below b, paired over their seeds.

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims.arms import Arm, Arms
-from analysis.claims.comparisons import AGAINST, ALPHA, SHOWN, Comparison, mixed
+from analysis.claims.comparisons import AGAINST, ALPHA, CHANCE, SHOWN, VALID_PPL_RATIO, Comparison, mixed
 from analysis.claims.perplexity import ELSE, TABLE_1, Place, other_places
 from analysis.claims.verdicts import Claim, Findings
 from analysis.measures.settings import shortfall
 from analysis.records.names import place_name
+from analysis.records.sources import keys_of
 from analysis.records.trials import diverged
 from analysis.stats.contrasts import MARGIN_PPL
 from analysis.stats.draws import draws_for_rank_test, step_costs, stratified_rank_test
@@ -37,14 +38,14 @@ DRAWN = tuple(
 def _random_block(arms: Arms, place: Place, variant: str) -> tuple[Arm, pd.DataFrame]:
     """The random draws of a setting that were trained to the end or diverged, with ``loss``, and the arm they make."""
     setting = place.setting(variant)
-    study, arm = arms.study(setting), replace(arms.recipe(setting), values={}, trial_ids=())
+    study, arm = arms.study(setting), replace(arms.recipe(setting), values={}, trials=())
     if study is None:
         return arm, arms.results.trials.iloc[:0].assign(loss=[])
     drawn = study.search[study.search["block"] == "random"]
     drawn = drawn[((drawn["status"] == "complete") & drawn["best_valid_ppl"].notna()) | diverged(drawn)]
     loss = np.log(drawn["best_valid_ppl"].astype(float)).where(drawn["status"] == "complete", np.inf)
     lacks = "no random draw has ended" if drawn.empty else ", ".join(shortfall(study, drawn))
-    return replace(arm, lacks=lacks, trial_ids=tuple(drawn["trial_id"])), drawn.assign(loss=loss)
+    return replace(arm, lacks=lacks, trials=keys_of(drawn)), drawn.assign(loss=loss)
 
 
 def _moderate_steps_do_no_harm(arms: Arms) -> Findings:
@@ -58,7 +59,7 @@ def _moderate_steps_do_no_harm(arms: Arms) -> Findings:
         for name, words in STEPS.items():
             made = Comparison(
                 name=f"{words} a moderate step off the recipe / near it, {place_name(*place)}",
-                measure="ratio of validation perplexities", unit="random draws", named=place in TABLE_1, arms=used,
+                measure=VALID_PPL_RATIO, unit="random draws", named=place in TABLE_1, arms=used,
                 num=len(draws), blocked=mixed(used), flag="--num-samples",
             )  # fmt: skip
             if name not in costs:
@@ -109,7 +110,7 @@ def _dropout_numbers_are_keep_probabilities(arms: Arms) -> Findings:
         near = sum(map(len, (*kept, *dropped)))
         made = Comparison(
             name=f"chance that drop_prob near {1 - keep:.3g} beats {keep:.3g}, {place_name(*place)}",
-            measure="chance", unit="random draws", named=place in DRAWN, arms=used, num=near, blocked=mixed(used),
+            measure=CHANCE, unit="random draws", named=place in DRAWN, arms=used, num=near, blocked=mixed(used),
             flag="--num-samples",
         )  # fmt: skip
         found = stratified_rank_test(list(zip(kept, dropped, strict=True)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analysis.claims.arms import Arm, Arms
-from analysis.claims.comparisons import Comparison, below, same
+from analysis.claims.comparisons import VALID_PPL_RATIO, Comparison, below, same
 from analysis.claims.perplexity import ELSE, EQUAL, IMPROVED, RULE, SMALL, TABLE_1, other_places, pair
 from analysis.claims.verdicts import Claim, Findings
 from analysis.measures.sessions import sessions
 from analysis.measures.settings import second_session_of
 from analysis.measures.tuning import tuning_debt
 from analysis.records.names import variant_label
+from analysis.records.sources import trial_keys
 from analysis.stats.contrasts import MARGIN_PPL
 from trainables.recipes import VARIANTS
 
@@ -41,12 +42,11 @@ def _within_trials(arms: Arms) -> Iterator[Comparison]:
         arm = Arm(
             place=arms.recipe(setting).place,
             label=variant_label(variant),
-            study=study.study,
-            trial_ids=found.trial_ids,
+            trials=trial_keys(study.study, found.trial_ids),
         )
         yield below(
             f"second session / first, {arm.label}, {arm.place}", found.second, found.first, arms=(arm,), family=1,
-            measure="ratio of validation perplexities", named=False,
+            measure=VALID_PPL_RATIO, named=False,
         )  # fmt: skip
 
 

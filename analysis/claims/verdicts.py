@@ -5,38 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from analysis.claims.arms import Arm, Arms
-from analysis.claims.comparisons import AGAINST, OPEN, PPL_RATIO, SHOWN, Comparison, settle
-from analysis.tables.table import Source
+from analysis.claims.comparisons import AGAINST, OPEN, SHOWN, Comparison, settle
 
 SUPPORTED, CONTRADICTED, NOT_ENOUGH = "supported", "contradicted", "not enough evidence"
 _MOST_SPELLED = 4  # comparisons that the line of the effect spells out
 _MOST_ASIDE = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What the records say about one claim."""
-
-    number: int
-    claim: str
-    """The statement, in our words."""
-    where: str
-    """Where the paper makes it."""
-    test: str
-    """The test, stated before the data: what is compared, and which rule gives which verdict."""
-    verdict: str
-    """``SUPPORTED``, ``CONTRADICTED`` or ``NOT_ENOUGH``."""
-    effect: str
-    """What was found, one line."""
-    missing: str
-    """What is missing and how many more seeds or trials it would take; empty if nothing is."""
-    details: pd.DataFrame
-    """A row per comparison made or missing."""
-    sources: tuple[Source, ...]
-    """The trials behind each comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +28,26 @@ class Claim:
 
     number: int
     claim: str
+    """The statement, in our words."""
     where: str
+    """Where the paper makes it."""
     test: str
+    """The test, stated before the data: what is compared, and which rule gives which verdict."""
     compare: Callable[[Arms], Findings]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Claim):
+    """A claim and what the records say about it."""
+
+    verdict: str
+    """``SUPPORTED``, ``CONTRADICTED`` or ``NOT_ENOUGH``."""
+    effect: tuple[str, ...]
+    """What was found, in phrases."""
+    missing: tuple[str, ...]
+    """What is missing and how many more seeds or trials it would take, in phrases; empty if nothing is."""
+    comparisons: tuple[Comparison, ...]
+    """Made or missing."""
 
 
 def conclude(claim: Claim, findings: Findings) -> Verdict:
@@ -69,41 +60,33 @@ def conclude(claim: Claim, findings: Findings) -> Verdict:
         verdict = SUPPORTED
     else:
         verdict = NOT_ENOUGH
-    parts = [_effect(comparisons), findings.remark]
+    remark = [findings.remark] if findings.remark else []
     return Verdict(
-        number=claim.number,
-        claim=claim.claim,
-        where=claim.where,
-        test=" ".join(claim.test.split()),
+        **vars(claim) | {"test": " ".join(claim.test.split())},
         verdict=verdict,
-        effect="; ".join(filter(None, parts)) or "nothing to compare yet",
-        missing=_missing(named) if verdict == NOT_ENOUGH else "",
-        details=details(comparisons),
-        sources=tuple(_sources(claim.number, comparisons)),
+        effect=(*_effect(comparisons), *remark) or ("nothing to compare yet",),
+        missing=tuple(_missing(named)) if verdict == NOT_ENOUGH else (),
+        comparisons=tuple(comparisons),
     )
-
-
-def details(comparisons: Iterable[Comparison]) -> pd.DataFrame:
-    """A row per comparison."""
-    columns = ("comparison", "measure", "num", "unit", "effect", "low", "high", "p", "p_holm", "decision", "note")
-    rows = [
-        (c.name, c.measure, c.num, c.unit, c.effect, c.low, c.high, c.p, c.p_holm, c.decision, "; ".join(_notes(c)))
-        for c in comparisons
-    ]
-    return pd.DataFrame(rows, columns=list(columns), dtype=object)
 
 
 def spell(c: Comparison) -> str:
     """One comparison in a few words: its name, effect, interval, p-value and size."""
-    found = f"{c.name} = {_number(c, c.effect)}"
-    if c.low is not None and c.high is not None:
-        found += f" ({_number(c, c.low)} to {_number(c, c.high)})"
+    found = f"{c.name} = {interval_text(c)}"
     if c.p is not None:
         found += f", p = {c.p:.2g}" if c.p >= 0.001 else ", p < .001"
     return f"{found}, {c.num} {c.unit if c.num != 1 else c.unit.removesuffix('s')}"
 
 
-def _effect(comparisons: Sequence[Comparison]) -> str:
+def interval_text(c: Comparison) -> str:
+    """The effect and in brackets its interval, where there is one; empty without an effect."""
+    if c.effect is None:
+        return ""
+    form = c.measure.form
+    return f"{c.effect:{form}}" + (f" ({c.low:{form}} to {c.high:{form}})" if None not in (c.low, c.high) else "")
+
+
+def _effect(comparisons: Sequence[Comparison]) -> list[str]:
     named = [c for c in comparisons if c.named]
     judged = [c for c in named if c.effect is not None and c.usable]
     barred = [c for c in named if c.effect is not None and not c.usable]
@@ -125,10 +108,10 @@ def _effect(comparisons: Sequence[Comparison]) -> str:
         parts += [f"not judged: {spell(c)}" for c in barred[:_MOST_ASIDE]]
         parts += [f"{len(barred) - _MOST_ASIDE} more not judged"] if len(barred) > _MOST_ASIDE else []
     parts += [f"beside the claim: {spell(c)}" for c in beside[:_MOST_ASIDE]]
-    return "; ".join(parts)
+    return parts
 
 
-def _missing(named: Sequence[Comparison]) -> str:
+def _missing(named: Sequence[Comparison]) -> list[str]:
     """What the open comparisons lack, by what it is; then the commands that fill it."""
     left = [c for c in named if c.decision == OPEN]
     every = {(s.place, s.label): s for c in named for s in c.arms}
@@ -151,7 +134,7 @@ def _missing(named: Sequence[Comparison]) -> str:
     }
     if commands:
         phrases.append("run " + ", ".join(f"`{command}`" for command in commands))
-    return "; ".join(phrases)
+    return phrases
 
 
 def _places(lacking: Iterable[Arm], arms: Iterable[Arm]) -> str:
@@ -161,19 +144,3 @@ def _places(lacking: Iterable[Arm], arms: Iterable[Arm]) -> str:
         all_there = len(own) == sum(s.place == place for s in arms)
         found.append(place if all_there else f"{place} ({', '.join(own)})")
     return ", ".join(found)
-
-
-def _notes(c: Comparison) -> list[str]:
-    lacks = dict.fromkeys(s.lacks for s in c.arms if s.lacks)
-    return [text for text in (c.note, c.blocked, *lacks, c.more if c.decision == OPEN else "") if text]
-
-
-def _number(c: Comparison, value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}" if c.measure == PPL_RATIO else f"{value:.3g}"
-
-
-def _sources(number: int, comparisons: Iterable[Comparison]) -> Iterable[Source]:
-    for c in comparisons:
-        for arm in c.arms:
-            if arm.study and arm.trial_ids:
-                yield Source(f"claim {number}: {c.name}", "effect", arm.study, " ".join(arm.trial_ids))

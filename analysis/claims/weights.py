@@ -10,10 +10,21 @@ import pandas as pd
 
 from analysis import paper
 from analysis.claims.arms import NOT_RUN, Arm, Arms
-from analysis.claims.comparisons import AGAINST, ALPHA, ASIDE, OPEN, SHOWN, Comparison, below
+from analysis.claims.comparisons import (
+    AGAINST,
+    ALPHA,
+    ASIDE,
+    DISTANCE,
+    OPEN,
+    PROBABILITY_RATIO,
+    SHOWN,
+    Comparison,
+    below,
+)
 from analysis.claims.perplexity import ELSE, LARGE, RULE, Place
 from analysis.claims.verdicts import Claim, Findings
 from analysis.records.names import place_name
+from analysis.records.sources import TrialKey, keys_of
 from analysis.stats.intervals import t_interval
 from study.records.records import Setting
 from trainables.recipes import FIGURE1, TARGET_GRADIENTS
@@ -71,10 +82,10 @@ def _at_point(point: Point, last: pd.DataFrame, gradient: str) -> Comparison:
     where = f"beta {point.beta:g}, tau {point.tau:g}" + ("" if named else f", gradient {gradient}")
     arm = Arm(
         place="section 6.2", label=where, lacks=NOT_RUN if runs.empty else _other_setting(runs), command=_FIGURE_1,
-        study=None if runs.empty else str(runs["study"].iloc[0]), trial_ids=tuple(runs["trial_id"]),
+        trials=keys_of(runs),
     )  # fmt: skip
     made = Comparison(
-        name=f"distance at {where}", measure="distance", unit="runs", named=named, arms=(arm,), num=len(runs),
+        name=f"distance at {where}", measure=DISTANCE, unit="runs", named=named, arms=(arm,), num=len(runs),
         decision=OPEN if named else ASIDE,
     )  # fmt: skip
     if runs.empty:
@@ -121,25 +132,19 @@ def _masses(arms: Arms, place: Place, column: str) -> Iterator[Comparison]:
         yield below(
             f'P("{word}") of REAL / VD-LSTM{"" if elsewhere else " over all positions"}, {place_name(*place)}',
             real.values, base.values, arms=(real, base), family=len(WORDS), equal_is_against=False, in_ppl=False,
-            measure="ratio of mean probabilities", named=elsewhere and place == LARGE,
+            measure=PROBABILITY_RATIO, named=elsewhere and place == LARGE,
         )  # fmt: skip
 
 
 def _mass(arms: Arms, setting: Setting, word: str, column: str) -> Arm:
     """The mean probability of a word by seed, from the confirmed trials that stand for the setting in Table 1."""
-    arm = arms.recipe(setting)
-    mass = arms.results.word_mass
-    own = mass[
-        (mass["study"] == arm.study)
-        & mass["trial_id"].isin(arm.trial_ids)
-        & (mass["split"] == "test")
-        & (mass["word"] == word)
-        & (mass[column].astype(float) > 0)
-    ]
+    arm, mass = arms.recipe(setting), arms.results.word_mass
+    own = mass[(mass["split"] == "test") & (mass["word"] == word) & (mass[column].astype(float) > 0)]
+    own = own.merge(pd.DataFrame(arm.trials, columns=list(TrialKey._fields)))
     values = {int(seed): float(p) for seed, p in zip(own["seed"], own[column], strict=True)}
     lacks = arm.lacks or ("" if values else "predictions not recorded")
     command = arm.command if arm.lacks else "python -m study.reproduce table4"
-    return replace(arm, values=values, lacks=lacks, command=command, trial_ids=tuple(own["trial_id"]))
+    return replace(arm, values=values, lacks=lacks, command=command, trials=keys_of(own))
 
 
 CLAIMS = (

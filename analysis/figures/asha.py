@@ -83,7 +83,7 @@ class RungsInfo:
             [
                 {
                     **s.setting._asdict(), "status": p.status, "audit": p.audit, "num_epochs": p.epochs[-1],
-                    "last_valid_ppl": p.ppl[-1], "rungs": " ".join(map(str, s.rungs)), "study": s.study,
+                    "last_valid_ppl": p.ppl[-1], "rungs": s.rungs, "study": s.study,
                     "trial_id": p.trial_id,
                 }
                 for s in self.studies

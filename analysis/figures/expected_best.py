@@ -79,7 +79,7 @@ class ExpectedBestInfo:
                 {
                     **b.setting._asdict(), "n": i + 1, "device_h": b.device_h[i], "u_ppl": b.u_ppl[i],
                     "v_ppl": b.v_ppl[i], "median_low": b.median_low[i], "median_high": b.median_high[i],
-                    "num_diverged": b.num_diverged, "study": b.study, "trial_ids": " ".join(b.trial_ids),
+                    "num_diverged": b.num_diverged, "study": b.study, "trial_ids": b.trial_ids,
                 }
                 for b in self.blocks
                 for i in range(len(b.u_ppl))

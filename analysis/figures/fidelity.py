@@ -53,7 +53,7 @@ class FidelityInfo:
             [
                 {
                     **s.setting._asdict(), "epoch": epoch, "spearman": rho, "regret_ppl": regret,
-                    "num_trials": len(s.trial_ids), "study": s.study, "trial_ids": " ".join(s.trial_ids),
+                    "num_trials": len(s.trial_ids), "study": s.study, "trial_ids": s.trial_ids,
                 }
                 for s in self.studies
                 for epoch, rho, regret in zip(s.epochs, s.spearman, s.regret_ppl, strict=True)

@@ -82,7 +82,7 @@ class SubspaceInfo:
                 "num_unfinished": p.num_unfinished, "num_failed": p.num_failed, "last_epochs": _listed(p.last_epochs),
                 "distances": _listed(p.distances), "centred_distances": _listed(p.centred),
                 "explained_shares": _listed(p.explained), "source": "ours", "study": p.study,
-                "trial_ids": " ".join(p.trial_ids),
+                "trial_ids": p.trial_ids,
             }
             for p in self.points
         ]  # fmt: skip

@@ -60,7 +60,7 @@ class CurvesInfo:
             {
                 **curve.setting._asdict(), "epoch": epoch, "valid_ppl": ppl,
                 "low": curve.low[i] if curve.low else None, "high": curve.high[i] if curve.high else None,
-                "study": curve.study, "trial_ids": " ".join(curve.trial_ids),
+                "study": curve.study, "trial_ids": curve.trial_ids,
             }
             for curve in self.curves
             for i, (epoch, ppl) in enumerate(zip(curve.epochs, curve.ppl, strict=True))

@@ -16,9 +16,9 @@ from analysis import paper
 from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.measures.pairs import KINDS, Pair, pairs
-from analysis.measures.settings import SettingStudy, confirmed_trials
 from analysis.records.load import Results
 from analysis.records.names import place_title, variant_label
+from analysis.records.sources import by_study
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import CONFIDENCE
 from study.records.records import Setting
@@ -67,16 +67,16 @@ class ForestInfo:
         """A row per line; after it, with no ratio, the trials of the baseline."""
         rows = []
         for line in self.lines:
-            shared = {"kind": line.kind, "seeds": " ".join(map(str, line.seeds))}
+            shared = {"kind": line.kind, "seeds": line.seeds}
             rows.append(
                 {
                     **line.setting._asdict(), **shared, "ratio": line.ratio, "low": line.low, "high": line.high,
                     "p_value": line.p_value, "num_pairs": line.num_pairs, "paper_ratio": line.paper_ratio,
-                    "lacks": line.lacks, "study": line.studies[0], "trial_ids": " ".join(line.trial_ids[0]),
+                    "lacks": line.lacks, "study": line.studies[0], "trial_ids": line.trial_ids[0],
                 }
             )  # fmt: skip
             base = line.setting._replace(variant=BASELINE)._asdict()
-            rows.append({**base, **shared, "study": line.studies[1], "trial_ids": " ".join(line.trial_ids[1])})
+            rows.append({**base, **shared, "study": line.studies[1], "trial_ids": line.trial_ids[1]})
         return pd.DataFrame(rows)
 
 
@@ -185,7 +185,7 @@ def _compare(pair: Pair, kind: str) -> Line:
     found = contrast(*pair.ppls(kind, "valid"))
     target, base = (paper.perplexity(*study.setting, "valid_ppl") for study in (pair.a, pair.b))
     seeds = found.seeds if found else ()
-    ids = [_trial_ids(s, o, seeds) for s, o in zip((pair.a, pair.b), pair.origins(kind), strict=True)]
+    ids = by_study(pair.trials(kind, seeds))
     return Line(
         setting=pair.a.setting,
         kind=kind,
@@ -198,12 +198,5 @@ def _compare(pair: Pair, kind: str) -> Line:
         paper_ratio=target.value / base.value if target and base else None,
         seeds=seeds,
         studies=(pair.a.study, pair.b.study),
-        trial_ids=(ids[0], ids[1]),
+        trial_ids=(ids.get(pair.a.study, ()), ids.get(pair.b.study, ())),
     )
-
-
-def _trial_ids(study: SettingStudy, origin: str | None, seeds: tuple[int, ...]) -> tuple[str, ...]:
-    if origin is None:
-        return ()
-    trials = confirmed_trials(study, origin)
-    return tuple(trials.loc[trials["seed"].isin(list(seeds)), "trial_id"])

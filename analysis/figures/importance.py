@@ -60,7 +60,7 @@ class ImportanceInfo:
             [
                 {
                     **s.setting._asdict(), "parameter": name, "importance": share, "rank": i, "rank_low": low,
-                    "rank_high": high, "num_draws": s.num_draws, "study": s.study, "trial_ids": " ".join(s.trial_ids),
+                    "rank_high": high, "num_draws": s.num_draws, "study": s.study, "trial_ids": s.trial_ids,
                 }
                 for s in self.studies
                 for i, (name, share, low, high) in enumerate(

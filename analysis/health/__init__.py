@@ -55,8 +55,7 @@ def check_health(results: Results) -> list[Check]:
     """What is wrong with the records, problems first, then warnings; ``ok`` for each check that found nothing."""
     checks = []
     for check in CHECKS:
-        message = "nothing on record yet" if results.is_empty else check.ok
-        nothing = [Check(name=check.name, level=OK, message=message)]
+        nothing = [Check(name=check.name, level=OK, text="nothing on record yet" if results.is_empty else check.ok)]
         checks += merge(check.name, check.find(results)) or nothing
     order = (PROBLEM, WARNING, OK)
     return sorted(checks, key=lambda check: order.index(check.level))

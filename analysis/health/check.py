@@ -9,22 +9,9 @@ import pandas as pd
 
 from analysis.records.load import Results
 from analysis.records.names import place_name
+from analysis.records.sources import TrialKey, keys_of
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One finding, or that there is none."""
-
-    name: str
-    """Of the check."""
-    level: str
-    """``ok``, ``warning`` or ``problem``."""
-    message: str
-    studies: tuple[str, ...] = ()
-    trial_ids: tuple[str, ...] = ()
-    """The trials concerned, where single ones are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,38 +19,53 @@ class Fault:
     """What one check found in one study or place."""
 
     level: str
+    """``ok``, ``warning`` or ``problem``."""
     text: str
     subject: str = ""
     """The corpus and size, where the fault is one of several studies together."""
     studies: tuple[str, ...] = ()
-    trial_ids: tuple[str, ...] = ()
+    trials: tuple[TrialKey, ...] = ()
+    """The trials concerned, where single ones are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(Fault):
+    """One finding as the report shows it, or that there is none."""
+
+    name: str
+    """Of the check."""
+
+    @property
+    def message(self) -> str:
+        """What was found, and where."""
+        where = self.subject or listed(self.studies)
+        return f"{where}: {self.text}" if where else self.text
 
 
 def fault(
-    level: str, text: str, studies: Iterable[object], trial_ids: Iterable[object] = (), *, subject: str = ""
+    level: str, text: str, studies: Iterable[object], trials: pd.DataFrame | None = None, *, subject: str = ""
 ) -> Fault:
-    """A fault of these studies, each named once."""
+    """A fault of these studies, each named once, and of these trials."""
     names = tuple(dict.fromkeys(map(str, studies)))
-    return Fault(level=level, text=text, subject=subject, studies=names, trial_ids=tuple(map(str, trial_ids)))
+    return Fault(
+        level=level, text=text, subject=subject, studies=names, trials=() if trials is None else keys_of(trials)
+    )
 
 
 def merge(name: str, faults: Iterable[Fault]) -> list[Check]:
-    """The findings of the check ``name``: what is said of several studies alike is said once, but where it names
-    trials, whose ids are unique within a study alone."""
+    """The findings of the check ``name``: what several studies have alike is said once, unless it names trials."""
     same: dict[tuple[str, ...], list[Fault]] = {}
     for one in faults:
-        key = (one.level, one.subject, one.text)
-        same.setdefault((*key, *one.studies) if one.trial_ids else key, []).append(one)
-    checks = []
-    for (level, subject, text, *_), group in same.items():
-        studies = tuple(dict.fromkeys(study for one in group for study in one.studies))
-        checks.append(
-            Check(
-                name=name, level=level, message=f"{subject or listed(studies)}: {text}", studies=studies,
-                trial_ids=tuple(trial_id for one in group for trial_id in one.trial_ids),
-            )
-        )  # fmt: skip
-    return checks
+        key = (one.level, one.text, one.subject)
+        same.setdefault((*key, *one.studies) if one.trials else key, []).append(one)
+    return [
+        Check(
+            name=name, level=level, text=text, subject=subject,
+            studies=tuple(dict.fromkeys(study for one in group for study in one.studies)),
+            trials=tuple(key for one in group for key in one.trials),
+        )
+        for (level, text, subject, *_), group in same.items()
+    ]  # fmt: skip
 
 
 def by_study(trials: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

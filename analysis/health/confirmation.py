@@ -27,7 +27,7 @@ def test_split(results: Results) -> Iterator[Fault]:
         read = own[own["block"].isin(SEARCH_BLOCKS) & _test_is_read(results, own)]
         if len(read):
             message = f"trials of the search that read the test split: {len(read)}"
-            yield fault(PROBLEM, message, [study], read["trial_id"])
+            yield fault(PROBLEM, message, [study], read)
         tuned = own[(own["block"] == "confirm") & (own["origin"] != PAPER_ORIGIN) & own["started_at"].notna()]
         search = own[own["block"].isin(SEARCH_BLOCKS) & own["started_at"].notna()]
         if tuned.empty or search.empty:
@@ -36,11 +36,11 @@ def test_split(results: Results) -> Iterator[Fault]:
         running = search[(search["started_at"] < first) & (search["ended_at"].isna() | (search["ended_at"] > first))]
         if len(running):
             message = f"the best of the search was confirmed before {listed(running['trial_id'])} had ended"
-            yield fault(PROBLEM, message, [study], running["trial_id"])
+            yield fault(PROBLEM, message, [study], running)
         later = search[search["started_at"] > first]
         if len(later):
             message = f"trials of the search begun after the test split had been read: {len(later)}"
-            yield fault(WARNING, message, [study], later["trial_id"])
+            yield fault(WARNING, message, [study], later)
 
 
 def endings(results: Results) -> Iterator[Fault]:
@@ -51,15 +51,15 @@ def endings(results: Results) -> Iterator[Fault]:
         lost = confirm[confirm["status"].isin(["failed", "pruned"])]
         if len(lost):
             message = f"confirm trials that failed or were stopped: {len(lost)} of {len(confirm)}"
-            yield fault(PROBLEM, message, [study], lost["trial_id"])
+            yield fault(PROBLEM, message, [study], lost)
         open_ = confirm[confirm["status"] == "interrupted"]
         if len(open_):
             message = f"confirm trials that have not ended: {len(open_)} of {len(confirm)}"
-            yield fault(WARNING, message, [study], open_["trial_id"])
+            yield fault(WARNING, message, [study], open_)
         unread = confirm[(confirm["status"] == "complete") & measured(results.evaluations, confirm, "test").isna()]
         if len(unread):
             message = f"complete confirm trials without a test perplexity: {len(unread)}"
-            yield fault(WARNING, message, [study], unread["trial_id"])
+            yield fault(WARNING, message, [study], unread)
 
 
 def too_few_seeds(results: Results) -> Iterator[Fault]:
@@ -67,7 +67,7 @@ def too_few_seeds(results: Results) -> Iterator[Fault]:
     for study, origin, own in _confirmed(results):
         if own["seed"].nunique() < MIN_SEEDS:
             message = f"seeds of {_words(origin)}: {own['seed'].nunique()}, exact tests take {MIN_SEEDS}"
-            yield fault(WARNING, message, [study], own["trial_id"])
+            yield fault(WARNING, message, [study], own)
 
 
 def fresh_seeds(results: Results) -> Iterator[Fault]:
@@ -77,7 +77,7 @@ def fresh_seeds(results: Results) -> Iterator[Fault]:
         stale = confirm[confirm["seed"].isin(search["seed"])]
         if len(stale):
             message = f"confirm trials on seeds of the search: {listed(sorted(stale['seed'].unique()))}"
-            yield fault(PROBLEM, message, [study], stale["trial_id"])
+            yield fault(PROBLEM, message, [study], stale)
 
 
 def paired_seeds(results: Results) -> Iterator[Fault]:
@@ -110,19 +110,19 @@ def duplicates(results: Results) -> Iterator[Fault]:
         twice = own[own["seed"].duplicated(keep=False)]
         if len(twice):
             message = f"several confirm trials of {_words(origin)} on one seed: {listed(twice['trial_id'])}"
-            yield fault(PROBLEM, message, [study], twice["trial_id"])
+            yield fault(PROBLEM, message, [study], twice)
         rest = own[~own["seed"].duplicated(keep=False)]
         rest = rest[rest["best_valid_ppl"].notna()]
         alike = rest[rest[["best_valid_ppl", "final_valid_ppl"]].duplicated(keep=False)]
         if len(alike):
             message = f"seeds of {_words(origin)} with the same perplexities: {listed(alike['trial_id'])}"
-            yield fault(PROBLEM, message, [study], alike["trial_id"])
+            yield fault(PROBLEM, message, [study], alike)
     for study, own in by_study(results.trials):
         search = own[own["block"].isin(SEARCH_BLOCKS)]
         again = search[search[[*PARAMETERS, "seed"]].duplicated(keep=False)]
         if len(again):
             message = f"trials of the same configuration and seed: {listed(again['trial_id'])}"
-            yield fault(WARNING, message, [study], again["trial_id"])
+            yield fault(WARNING, message, [study], again)
 
 
 def _confirmed(results: Results) -> Iterator[tuple[str, str, pd.DataFrame]]:

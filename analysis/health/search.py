@@ -45,7 +45,7 @@ def edges(results: Results) -> Iterator[Fault]:
                     if side:
                         ends = f"{drawn[name].min():.3g} to {drawn[name].max():.3g}"
                         message = f"the best trial has {name} = {best[name]:.3g}, at the {side} edge of {ends}"
-                        yield fault(WARNING, message, [study], [best["trial_id"]])
+                        yield fault(WARNING, message, [study], done.head(1))
 
 
 def _edge(name: str, drawn: pd.Series, value: float) -> str:
@@ -66,12 +66,12 @@ def failures(results: Results) -> Iterator[Fault]:
         share = len(lost) / len(search) if len(search) else 0.0
         if len(lost) > 1 and share >= MANY:
             message = f"trials of the search that diverged: {len(lost)} of {len(search)}"
-            yield fault(PROBLEM if share >= MOST else WARNING, message, [study], lost["trial_id"])
+            yield fault(PROBLEM if share >= MOST else WARNING, message, [study], lost)
         died = own[(own["status"] == "failed") & (own["stopped_by"] == "error")]
         if len(died):
             errors = [str(text).strip().splitlines()[-1] for text in died["error"].dropna() if str(text).strip()]
             message = f"trials that died of an error: {len(died)} ({next(iter(errors), 'no message')})"
-            yield fault(WARNING, message, [study], died["trial_id"])
+            yield fault(WARNING, message, [study], died)
 
 
 def random_draws(results: Results) -> Iterator[Fault]:
@@ -97,5 +97,5 @@ def early_stopping(results: Results) -> Iterator[Fault]:
                 f"trials that ASHA was kept from stopping and that ended within {MARGIN_PPL} perplexity of the best: "
                 f"{len(good)} of {len(doomed)} ({listed(good['trial_id'])}); those that it stopped: {num_pruned}",
                 [study],
-                good["trial_id"],
+                good,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -11,12 +11,14 @@ from analysis.measures.settings import (
     SettingStudy,
     comparable,
     ppl_by_seed,
+    seed_trials,
     settings_with_records,
     study_of,
     tuned_origin,
 )
 from analysis.records.load import Results
 from analysis.records.names import place_title, variant_label
+from analysis.records.sources import TrialKey
 
 KINDS = ("recipe", "tuned")
 
@@ -49,6 +51,11 @@ class Pair:
             for study, origin in zip((self.a, self.b), origins, strict=True)
         ]
         return found[0], found[1]
+
+    def trials(self, kind: str, seeds: Collection[int]) -> tuple[TrialKey, ...]:
+        """The confirm trials of both with these seeds."""
+        both = zip((self.a, self.b), self.origins(kind), strict=True)
+        return tuple(key for study, origin in both for key in seed_trials(study, origin, seeds))
 
     def lacks(self, kind: str) -> str | None:
         """Why the two cannot be compared, or None if they can."""

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.evaluations import measured
+from analysis.records.sources import TrialKey, keys_of
 from analysis.records.studies import (
     SettingStudy,
     comparable,
@@ -36,9 +37,9 @@ __all__ = [
     "ppl_by_seed",
     "recipe_estimate",
     "second_session_of",
+    "seed_trials",
     "shortfall",
     "study_of",
-    "trial_ids",
     "tuned_estimate",
     "tuned_origin",
 ]
@@ -140,10 +141,10 @@ def _ppl_by_seed(study: SettingStudy, origin: str, split: str) -> dict[int, floa
     return {int(seed): float(ppl) for seed, ppl in zip(done["seed"], ppls, strict=True) if np.isfinite(ppl)}
 
 
-def trial_ids(study: SettingStudy, origin: str, seeds: Collection[int]) -> str:
-    """The ids of the complete confirm trials of one origin with these seeds, separated by spaces."""
-    done = confirmed_trials(study, origin)
-    return " ".join(str(i) for i, seed in zip(done["trial_id"], done["seed"], strict=True) if seed in seeds)
+def seed_trials(study: SettingStudy, origin: str | None, seeds: Collection[int]) -> tuple[TrialKey, ...]:
+    """The complete confirm trials of one origin with these seeds; none without an origin."""
+    done = confirmed_trials(study, origin) if origin else study.confirm.iloc[:0]
+    return keys_of(done[done["seed"].isin(list(seeds))])
 
 
 def _ppl(study: SettingStudy, done: pd.DataFrame, split: str) -> pd.Series:

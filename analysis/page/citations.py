@@ -14,7 +14,8 @@ import pandas as pd
 
 from analysis.records.evaluations import side_by_side
 from analysis.records.load import Results
-from analysis.tables.table import Source, is_missing
+from analysis.records.sources import TrialKey, by_study
+from analysis.tables.table import is_missing
 from study.records.records import SCHEMAS
 
 _FEW = 12
@@ -68,7 +69,7 @@ class StudyView:
 
 
 class CitationIndex:
-    """Hands out anchors, and remembers what was cited.
+    """Gives studies and trials their anchors, and collects the trials that are cited.
 
     Args:
         results: the records.
@@ -94,14 +95,11 @@ class CitationIndex:
             for study, (_, own) in self._trials.items()
         }
 
-    def cite(self, sources: Iterable[Source]) -> tuple[Cited, ...]:
-        """The trials of the sources, by study, each once; they will have a row on the page."""
-        by_study: dict[str, dict[str, None]] = {}
-        for source in sources:
-            by_study.setdefault(source.study, {}).update(dict.fromkeys(source.trial_ids.split()))
-        return tuple(self._cite(study, list(ids)) for study, ids in by_study.items())
+    def cite(self, trials: Iterable[TrialKey]) -> tuple[Cited, ...]:
+        """Groups trials by study, each once; they will have a row on the page."""
+        return tuple(self._cite(study, ids) for study, ids in by_study(trials).items())
 
-    def _cite(self, study: str, ids: list[str]) -> Cited:
+    def _cite(self, study: str, ids: tuple[str, ...]) -> Cited:
         places = self._places.get(study, {})
         self._cited.setdefault(study, set()).update(trial_id for trial_id in ids if trial_id in places)
         return Cited(

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from analysis.claims.comparisons import AGAINST, ASIDE, SHOWN
-from analysis.claims.verdicts import CONTRADICTED, SUPPORTED, Verdict
+from analysis.claims.comparisons import AGAINST, ASIDE, SHOWN, Comparison
+from analysis.claims.verdicts import CONTRADICTED, SUPPORTED, Verdict, interval_text
 from analysis.page.citations import CitationIndex, Cited
-from analysis.tables.table import Column, Row, Source, Table, is_missing, plain
+from analysis.tables.table import Column, Measured, Row, Table, joined, plain
 
 CLAIMS = "claims"
 """Name of the table of verdicts."""
-_REFERENCE = {"ratio": 1.0, "chance": 0.5}
-"""First word of a measure -> the value that means no difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +26,12 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonView:
-    """One comparison of a claim's test."""
+    """One comparison of a claim's test, its numbers formatted."""
 
-    name: str
-    measure: str
-    num: str
+    comparison: Comparison
     effect: str
     p: str
     p_holm: str
-    decision: str
-    note: str
     strip: Strip | None
     cited: tuple[Cited, ...]
 
@@ -48,15 +40,9 @@ class ComparisonView:
 class ClaimView:
     """One claim and its verdict."""
 
-    number: int
-    claim: str
-    where: str
-    test: str
-    verdict: str
+    verdict: Verdict
     kind: str
     """One word for the style: ``supported``, ``contradicted`` or ``open``."""
-    found: tuple[str, ...]
-    missing: tuple[str, ...]
     comparisons: tuple[ComparisonView, ...]
 
 
@@ -64,102 +50,58 @@ def claim_views(verdicts: Iterable[Verdict], citation_index: CitationIndex) -> t
     """Views of the verdicts of ``analysis.claims.judge``; their trials are cited in the index."""
     return tuple(
         ClaimView(
-            number=v.number,
-            claim=v.claim,
-            where=v.where,
-            test=v.test,
-            verdict=v.verdict,
+            verdict=v,
             kind=v.verdict if v.verdict in (SUPPORTED, CONTRADICTED) else "open",
-            found=_phrases(v.effect),
-            missing=_phrases(v.missing),
-            comparisons=_comparisons(v, citation_index),
+            comparisons=tuple(
+                ComparisonView(
+                    comparison=c,
+                    effect=interval_text(c),
+                    p=_p(c.p),
+                    p_holm=_p(c.p_holm),
+                    strip=_strip(c, v.comparisons),
+                    cited=citation_index.cite(c.trials),
+                )
+                for c in v.comparisons
+            ),
         )
         for v in verdicts
     )
 
 
-def _phrases(line: str) -> tuple[str, ...]:
-    return tuple(phrase for phrase in line.split("; ") if phrase)
+def _p(value: float | None) -> str:
+    return "" if value is None else "<.001" if value < 0.0005 else f"{value:.3f}"
 
 
-def _comparisons(verdict: Verdict, citation_index: CitationIndex) -> tuple[ComparisonView, ...]:
-    rows = verdict.details.to_dict("records")
-    strips = _strips(rows)
-    by_name: dict[str, list[Source]] = {}
-    for source in verdict.sources:
-        by_name.setdefault(source.row.partition(": ")[2], []).append(source)
-    return tuple(
-        ComparisonView(
-            name=row["comparison"],
-            measure=row["measure"],
-            num=f"{row['num']} {row['unit']}",
-            effect=_interval(row),
-            p=_p(row["p"]),
-            p_holm=_p(row["p_holm"]),
-            decision=row["decision"],
-            note=row["note"],
-            strip=strip,
-            cited=citation_index.cite(by_name.get(row["comparison"], [])),
-        )
-        for row, strip in zip(rows, strips, strict=True)
-    )
-
-
-def _interval(row: dict[str, Any]) -> str:
-    if is_missing(row["effect"]):
-        return ""
-    form = ".3f" if row["measure"].startswith("ratio") else ".3g"
-    if is_missing(row["low"]) or is_missing(row["high"]):
-        return format(row["effect"], form)
-    return f"{row['effect']:{form}} ({row['low']:{form}} to {row['high']:{form}})"
-
-
-def _p(value: Any) -> str:
-    return "" if is_missing(value) else "<.001" if value < 0.0005 else f"{value:.3f}"
-
-
-def _strips(rows: Sequence[dict[str, Any]]) -> list[Strip | None]:
-    """One scale per measure, wide enough for all intervals and the value that means no difference."""
-    ends: dict[str, list[float]] = {}
-    for row in rows:
-        reference = _REFERENCE.get(row["measure"].split()[0])
-        values = [row["effect"], row["low"], row["high"]]
-        numbers = [float(v) for v in values if not is_missing(v) and math.isfinite(v)]
-        if numbers:
-            ends.setdefault(row["measure"], []).extend([*numbers, *([] if reference is None else [reference])])
-    return [_strip(row, ends.get(row["measure"], [])) for row in rows]
-
-
-def _strip(row: dict[str, Any], ends: list[float]) -> Strip | None:
-    if is_missing(row["effect"]) or not math.isfinite(row["effect"]) or not ends:
+def _strip(comparison: Comparison, comparisons: Sequence[Comparison]) -> Strip | None:
+    """Draws an effect on the scale of its measure, which all intervals and the effect of no difference fit into."""
+    if comparison.effect is None:
         return None
+    reference = comparison.measure.no_difference
+    own = [c for c in comparisons if c.measure == comparison.measure]
+    ends = [end for c in own for end in (c.effect, c.low, c.high, reference) if end is not None]
     low, high = min(ends), max(ends)
     margin = 0.06 * (high - low) or 1.0
 
-    def place(value: Any) -> float | None:
-        if is_missing(value) or not math.isfinite(value):
-            return None
+    def place(value: float) -> float:
         return round(100.0 * (value - low + margin) / (high - low + 2 * margin), 1)
 
-    at = place(row["effect"])
-    assert at is not None
     return Strip(
-        at=at,
-        low=place(row["low"]),
-        high=place(row["high"]),
-        reference=place(_REFERENCE.get(row["measure"].split()[0])),
+        at=place(comparison.effect),
+        low=None if comparison.low is None else place(comparison.low),
+        high=None if comparison.high is None else place(comparison.high),
+        reference=None if reference is None else place(reference),
     )
 
 
 def tally(claims: Sequence[ClaimView]) -> str:
     """How the comparisons that the claims name stand, in a sentence; empty as long as none can be made."""
-    decisions = [row.decision for claim in claims for row in claim.comparisons if row.decision != ASIDE]
-    shown, against = decisions.count(SHOWN), decisions.count(AGAINST)
-    made = sum(bool(row.effect) for claim in claims for row in claim.comparisons if row.decision != ASIDE)
+    named = [c for claim in claims for c in claim.verdict.comparisons if c.decision != ASIDE]
+    made = sum(c.effect is not None for c in named)
+    shown, against = (sum(c.decision == decision for c in named) for decision in (SHOWN, AGAINST))
     if not made:
         return ""
     return (
-        f"The claims rest on {len(decisions)} comparisons, of which {made} can be made so far: {shown} as claimed, "
+        f"The claims rest on {len(named)} comparisons, of which {made} can be made so far: {shown} as claimed, "
         f"{against} against, {made - shown - against} open."
     )
 
@@ -170,24 +112,27 @@ def claims_table(verdicts: Sequence[Verdict]) -> Table:
         Row(
             name=f"claim {v.number}",
             data={
-                "number": v.number, "claim": v.claim, "where": v.where, "verdict": v.verdict, "effect": v.effect,
-                "missing": v.missing, "test": v.test,
+                "number": v.number, "claim": v.claim, "where": v.where, "verdict": v.verdict,
+                "effect": joined(v.effect), "missing": joined(v.missing), "test": v.test,
             },
+            parts=tuple(
+                Row(name=f"claim {v.number}: {c.name}", data={"effect": Measured(c.effect, c.trials)})
+                for c in v.comparisons
+            ),
         )
         for v in verdicts
     )  # fmt: skip
-    number = Column(title="Claim", text=plain("number"))
-    verdict = Column(title="Verdict", text=plain("verdict"), left=True)
-    claim = Column(title="What is claimed", text=plain("claim"), left=True)
+    number = Column(title="Claim", cell=plain("number"))
+    verdict = Column(title="Verdict", cell=plain("verdict"), left=True)
+    claim = Column(title="What is claimed", cell=plain("claim"), left=True)
     keys = (("where", "Where"), ("effect", "Found"), ("missing", "Missing"), ("test", "Test"))
     return Table(
         name=CLAIMS,
         title="Claims",
         caption="Each claim is one test that was stated before the data; the trials behind each comparison are cited.",
         rows=rows,
-        columns=(number, verdict, claim, *(Column(title=title, text=plain(key), left=True) for key, title in keys)),
+        columns=(number, verdict, claim, *(Column(title=title, cell=plain(key), left=True) for key, title in keys)),
         narrow=(number, verdict, claim),
-        sources=tuple(source for v in verdicts for source in v.sources),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from analysis.health import PROBLEM, WARNING, Check
 from analysis.page.citations import CitationIndex, Cited
-from analysis.tables.table import Column, Row, Source, Table, plain
+from analysis.tables.table import Column, Measured, Row, Table, plain
 
 HEALTH = "health"
 """Name of the table of checks."""
@@ -22,16 +22,14 @@ class CheckView:
 
     message: str
     cited: tuple[Cited, ...]
-    """Its trials, where it is certain of which study they are."""
-    trial_ids: tuple[str, ...]
-    """Its trials, where it is not."""
+    """Its trials."""
     studies: tuple[tuple[str, str], ...]
     """(name, anchor)."""
 
     @property
     def num_trials(self) -> int:
         """How many trials it names."""
-        return len(self.trial_ids) + sum(len(cited.trials) for cited in self.cited)
+        return sum(len(cited.trials) for cited in self.cited)
 
     @property
     def is_long(self) -> bool:
@@ -49,38 +47,31 @@ class CheckGroup:
 
 
 def check_groups(checks: Iterable[Check], citation_index: CitationIndex) -> tuple[CheckGroup, ...]:
-    """Views of the checks, in their order; trials of those that concern a single study are cited."""
+    """Views of the checks, in their order; their trials are cited in the index."""
     groups: dict[tuple[str, str], list[CheckView]] = {}
     for check in checks:
         view = CheckView(
-            message=check.message.removeprefix(f"{', '.join(check.studies)}: "),  # they are named beside it
-            cited=citation_index.cite(_sources(check)),
-            trial_ids=() if _sources(check) else check.trial_ids,
+            message=check.message if check.subject else check.text,  # its studies are named beside it
+            cited=citation_index.cite(check.trials),
             studies=tuple((study, citation_index.anchor(study)) for study in check.studies),
         )
         groups.setdefault((check.level, check.name), []).append(view)
     return tuple(CheckGroup(name=name, level=level, checks=tuple(own)) for (level, name), own in groups.items())
 
 
-def _sources(check: Check) -> tuple[Source, ...]:
-    if len(check.studies) != 1 or not check.trial_ids:
-        return ()
-    return (Source(check.name, "message", check.studies[0], " ".join(check.trial_ids)),)
-
-
 def health_table(checks: Sequence[Check]) -> Table:
     """The checks as a table, for Markdown, CSV and the terminal."""
     columns = (
-        Column(title="Level", text=plain("level"), left=True),
-        Column(title="Check", text=plain("check"), left=True),
-        Column(title="Found", text=plain("message"), left=True),
+        Column(title="Level", cell=plain("level"), left=True),
+        Column(title="Check", cell=plain("check"), left=True),
+        Column(title="Found", cell=plain("message"), left=True),
     )
     rows = tuple(
         Row(
             name=check.name,
             data={
-                "level": check.level, "check": check.name, "message": check.message,
-                "studies": " ".join(check.studies), "trial_ids": " ".join(check.trial_ids),
+                "level": check.level, "check": check.name, "message": Measured(check.message, check.trials),
+                "studies": check.studies, "trial_ids": tuple(key.trial_id for key in check.trials),
             },
         )
         for check in checks
@@ -92,7 +83,6 @@ def health_table(checks: Sequence[Check]) -> Table:
         rows=rows,
         columns=columns,
         narrow=columns,
-        sources=tuple(source for check in checks for source in _sources(check)),
     )
 
 

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.claims.verdicts import CONTRADICTED, SUPPORTED, Verdict
+from analysis.figures.figure import Figure
 from analysis.health import Check
 from analysis.page.citations import CitationIndex, Cited, StudyView
 from analysis.page.claim_views import ClaimView, claim_views, tally
 from analysis.page.health_views import CheckGroup, check_groups
 from analysis.page.table_views import TableView, table_view
 from analysis.records.load import Results
-from analysis.tables.table import Source, Table
+from analysis.records.sources import TrialKey
+from analysis.tables.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,25 +32,8 @@ class Picture:
     """In CSS pixels; likewise ``height``."""
     height: int
     files: tuple[str, ...]
-    sources: tuple[Source, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Skipped:
-    """A figure that has nothing to show."""
-
-    name: str
-    title: str
-    section: str
-    why: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureView:
-    """A picture and the trials that are in it."""
-
-    picture: Picture
-    cited: tuple[Cited, ...]
+    trials: tuple[TrialKey, ...]
+    """Those that its numbers rest on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +48,9 @@ class Page:
     first_command: str
     claims: tuple[ClaimView, ...]
     tables: tuple[TableView, ...]
-    pictures: tuple[PictureView, ...]
-    skipped: tuple[Skipped, ...]
+    pictures: tuple[tuple[Picture, tuple[Cited, ...]], ...]
+    """Each with the trials that are in it."""
+    skipped: tuple[Figure, ...]
     checks: tuple[CheckGroup, ...]
     studies: tuple[StudyView, ...]
     files: tuple[str, ...]
@@ -78,7 +64,7 @@ def build_page(
     verdicts: Sequence[Verdict],
     checks: Sequence[Check],
     pictures: Sequence[Picture],
-    skipped: Sequence[Skipped],
+    skipped: Sequence[Figure],
     commands: Mapping[str, str],
     first_command: str,
     files: Mapping[str, Sequence[str]],
@@ -101,7 +87,7 @@ def build_page(
     views = tuple(
         table_view(t, citation_index, files=files.get(t.name, ()), command=commands.get(t.name, "")) for t in tables
     )
-    drawn = tuple(PictureView(picture=p, cited=citation_index.cite(p.sources)) for p in pictures)
+    drawn = tuple((picture, citation_index.cite(picture.trials)) for picture in pictures)
     checked = check_groups(checks, citation_index)
     return Page(
         answer=answer([verdict.verdict for verdict in verdicts], is_empty=results.is_empty),

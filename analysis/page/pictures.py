@@ -11,13 +11,11 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
-import pandas as pd
-
 from analysis.figures import FIGURES, drawings, style
-from analysis.figures.figure import Drawing
-from analysis.page.page import Picture, Skipped
+from analysis.figures.figure import Drawing, Figure
+from analysis.page.page import Picture
 from analysis.records.load import Results
-from analysis.tables.table import Source
+from analysis.records.sources import keys_of, write_csv
 
 SUFFIXES = (".png", ".svg", ".csv")
 _LARGEST_SVG = 150_000  # bytes; an image of the same picture has 50,000 to 150,000
@@ -27,7 +25,7 @@ _MANY_EPOCHS = 20_000
 _MOST_PROCESSES = 4
 
 
-Pictures = tuple[list[Picture], list[Skipped]]
+Pictures = tuple[list[Picture], list[Figure]]
 
 
 def write_pictures(results: Results, folder: Path, *, only: Collection[str] | None = None) -> Pictures:
@@ -66,11 +64,7 @@ def writing_pictures(
 
 
 def _sorted_out(names: Sequence[str], found: Sequence[list[Picture]]) -> Pictures:
-    skipped = [
-        Skipped(name=name, title=FIGURES[name].title, section=FIGURES[name].section, why=FIGURES[name].needs)
-        for name, pictures in zip(names, found, strict=True)
-        if not pictures
-    ]
+    skipped = [FIGURES[name] for name, pictures in zip(names, found, strict=True) if not pictures]
     return [picture for pictures in found for picture in pictures], skipped
 
 
@@ -99,7 +93,7 @@ def _remove(folder: Path, name: str) -> None:
 def _write(drawing: Drawing, folder: Path) -> Picture:
     style.save(drawing.figure, folder, drawing.name)
     frame = drawing.info.frame()
-    frame.to_csv(folder / f"{drawing.name}.csv", index=False)
+    write_csv(frame, folder / f"{drawing.name}.csv")
     width, height = (round(_CSS_PIXELS_PER_INCH * inches) for inches in drawing.figure.get_size_inches())
     return Picture(
         name=drawing.name,
@@ -110,7 +104,7 @@ def _write(drawing: Drawing, folder: Path) -> Picture:
         width=width,
         height=height,
         files=tuple(f"{folder.name}/{drawing.name}{suffix}" for suffix in SUFFIXES),
-        sources=tuple(_sources(drawing.name, frame)),
+        trials=keys_of(frame),
     )
 
 
@@ -119,12 +113,3 @@ def _data_uri(folder: Path, name: str) -> str:
     if len(content) > _LARGEST_SVG:
         content, kind = (folder / f"{name}.png").read_bytes(), "png"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _sources(name: str, frame: pd.DataFrame) -> Iterator[Source]:
-    """The trials that a figure's numbers name."""
-    column = next((c for c in ("trial_ids", "trial_id") if c in frame), None)
-    if column is None or "study" not in frame:
-        return
-    for study, ids in frame[["study", column]].dropna().drop_duplicates().groupby("study", sort=False)[column]:
-        yield Source(name, column, str(study), " ".join(dict.fromkeys(i for some in ids for i in str(some).split())))

@@ -12,10 +12,11 @@ from markupsafe import Markup, escape
 from analysis.claims import judge
 from analysis.claims.verdicts import Verdict
 from analysis.figures import FIGURES
+from analysis.figures.figure import Figure
 from analysis.health import Check
 from analysis.page.claim_views import CLAIMS, claims_table
 from analysis.page.health_views import HEALTH, health_table
-from analysis.page.page import Page, Picture, Skipped, build_page
+from analysis.page.page import Page, Picture, build_page
 from analysis.page.pictures import write_pictures, writing_pictures
 from analysis.records.load import Results
 from analysis.tables import TABLES
@@ -31,11 +32,13 @@ MAIN_TABLE = "table1"
 FIRST_STUDY = "python -m study.run --variant all --size tiny --corpus toy"
 _TARGETS = {"word_mass": "table4"}
 """Table -> what ``study.reproduce`` calls the studies behind it, where its own name is none of that command's."""
+_TEMPLATES = Path(__file__).with_name("templates")
+_CODE = re.compile(r"`([^`]+)`")
 
 
 def write_only(
     results: Results, out: Path, names: Sequence[str], checks: Sequence[Check]
-) -> tuple[list[Table], list[Picture], list[Skipped]]:
+) -> tuple[list[Table], list[Picture], list[Figure]]:
     """Writes single tables and figures; returns them, with the figures that have nothing to show."""
     tables = [claims_table(judge(results))] if CLAIMS in names else []
     tables += [health_table(checks)] if HEALTH in names else []

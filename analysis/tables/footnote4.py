@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from analysis.measures.sessions import Sessions, sessions
 from analysis.measures.settings import second_session_of, settings_with_records
 from analysis.records.load import Results
 from analysis.records.names import place_title, setting_name, variant_label
+from analysis.records.sources import TrialKey, trial_keys
 from analysis.stats.intervals import CONFIDENCE, mean_perplexity
-from analysis.tables.table import Column, Row, Source, Table, interval, number, p_value, plain, register
+from analysis.tables.table import (
+    Column,
+    Measured,
+    Row,
+    Table,
+    Values,
+    interval,
+    number,
+    p_value,
+    plain,
+    ratio,
+    register,
+)
 from study.records.records import Setting
 from trainables.recipes import SIZES, VARIANTS
 
@@ -22,16 +33,15 @@ def footnote_4(results: Results) -> Table:
     extra = [
         c for c in settings_with_records(results) if c not in SETTINGS and second_session_of(results, c) is not None
     ]
-    rows = [_row(results, setting) for setting in (*SETTINGS, *extra)]
     columns = (
-        Column(title="Model", text=plain("model"), left=True),
-        Column(title="First session", text=number("first", missing="not run")),
-        Column(title="Second session", text=number("second")),
-        Column(title="Best of both", text=number("both")),
-        Column(title="Second / first", text=interval("ratio", ".4f")),
-        Column(title="p", text=p_value("p")),
-        Column(title="Seeds", text=number("seeds", "d")),
-        Column(title="Improved", text=plain("improved")),
+        Column(title="Model", cell=plain("model"), left=True),
+        Column(title="First session", cell=number("first", missing="not run")),
+        Column(title="Second session", cell=number("second")),
+        Column(title="Best of both", cell=number("both")),
+        Column(title="Second / first", cell=interval("ratio", ".4f")),
+        Column(title="p", cell=p_value("p")),
+        Column(title="Seeds", cell=number("seeds", "d")),
+        Column(title="Improved", cell=plain("improved")),
     )
     return Table(
         name="footnote4",
@@ -45,62 +55,54 @@ def footnote_4(results: Results) -> Table:
             f"second is better, with its {CONFIDENCE:.0%} t-interval and the exact two-sided sign-flip test. "
             "Improved: trials whose second session went lower."
         ),
-        rows=tuple(row for row, _ in rows),
+        rows=tuple(_row(results, setting) for setting in (*SETTINGS, *extra)),
         columns=columns,
         narrow=(columns[0], *_narrow_sessions(), *columns[4:]),
-        sources=tuple(source for _, sources in rows for source in sources),
     )
 
 
 def _narrow_sessions() -> tuple[Column, ...]:
     return (
-        Column(title="session\nfirst", text=number("first", missing="not run")),
-        Column(title="\nsecond", text=number("second")),
-        Column(title="\nboth", text=number("both")),
+        Column(title="session\nfirst", cell=number("first", missing="not run")),
+        Column(title="\nsecond", cell=number("second")),
+        Column(title="\nboth", cell=number("both")),
     )
 
 
-def _row(results: Results, setting: Setting) -> tuple[Row, list[Source]]:
-    study, name = second_session_of(results, setting), setting_name(setting)
+def _row(results: Results, setting: Setting) -> Row:
+    study = second_session_of(results, setting)
     found = sessions(results, study) if study else None
-    note = "" if study is None else "no complete trial under the paper's recipe yet"
-    if found:
-        note = _note(found, setting)
-    sources = []
-    if study and found:
-        ids = " ".join(found.trial_ids)
-        sources = [Source(name, column, study.study, ids) for column in ("first", "second", "both", "ratio")]
-    data = {**setting._asdict(), "model": variant_label(setting.variant), "study": study.study if study else None}
-    row = Row(
-        name=name,
-        data=data | _values(found),
+    notes: tuple[str, ...] = ("no complete trial under the paper's recipe yet",) if study else ()
+    return Row(
+        name=setting_name(setting),
+        data={
+            **setting._asdict(),
+            "model": variant_label(setting.variant),
+            "study": study.study if study else None,
+            **_values(found, trial_keys(study.study, found.trial_ids) if study and found else ()),
+        },
         section=place_title(setting.corpus, setting.size),
-        note=note,
+        notes=_notes(found, setting) if found else notes,
         dim=found is None,
     )
-    return row, sources
 
 
-def _values(found: Sessions | None) -> dict[str, Any]:
+def _values(found: Sessions | None, behind: tuple[TrialKey, ...]) -> Values:
     change = found.change if found else None
-    means = {
-        name: mean_perplexity(list(ppls.values()))
-        for name, ppls in (("first", found.first), ("second", found.second), ("both", found.both))
-    } if found else {}  # fmt: skip
+    ppls = (found.first, found.second, found.both) if found else ({}, {}, {})
+    means = {n: mean_perplexity(list(p.values())) for n, p in zip(("first", "second", "both"), ppls, strict=True)}
     improved = sum(found.second[seed] < ppl for seed, ppl in found.first.items()) if found else 0
     return {
-        **{name: mean.mean if (mean := means.get(name)) else None for name in ("first", "second", "both")},
-        "ratio": change.ratio if change else None,
-        "ratio_low": change.ratio_low if change else None,
-        "ratio_high": change.ratio_high if change else None,
-        "p": change.p_value if change else None,
-        "seeds": change.num_pairs if change else None,
-        "improved": f"{improved} of {len(found.first)}" if found else None,
+        **{name: Measured(mean.mean if mean else None, behind) for name, mean in means.items()},
+        "ratio": ratio(change, behind),
+        "p": Measured(change.p_value if change else None, behind),
+        "seeds": Measured(change.num_pairs if change else None, behind),
+        "improved": Measured(f"{improved} of {len(found.first)}" if found else None, behind),
         "second_session_epoch": found.epoch if found else None,
     }
 
 
-def _note(found: Sessions, setting: Setting) -> str:
+def _notes(found: Sessions, setting: Setting) -> tuple[str, ...]:
     full = SIZES[setting.size].max_epochs if setting.size in SIZES else None
     length = f"sessions of {found.epoch - 1} epochs"
     notes = [length if full is None or found.epoch > full else f"{length}, the full length is {full}"]
@@ -108,4 +110,4 @@ def _note(found: Sessions, setting: Setting) -> str:
         notes.append(f"{found.num_unfinished} trials are not complete")
     if (change := found.change) and change.reason:
         notes.append(f"no interval: {change.reason}")
-    return "; ".join(notes)
+    return tuple(notes)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from analysis.records.sources import write_csv
 from analysis.tables.table import Table
 
 WIDTH = 100
@@ -50,8 +51,8 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     """Writes ``NAME.md``, ``NAME.csv`` and ``NAME.trials.csv`` (the trial ids behind each number)."""
     paths = [folder / f"{table.name}{suffix}" for suffix in (".md", ".csv", ".trials.csv")]
     paths[0].write_text(markdown(table), encoding="utf-8")
-    table.frame().to_csv(paths[1], index=False)
-    table.provenance().to_csv(paths[2], index=False)
+    write_csv(table.frame(), paths[1])
+    write_csv(table.provenance(), paths[2])
     return paths
 
 

@@ -1,4 +1,4 @@
-"""What a table is: numbers for the CSV, views of them for people, and the trials behind each number.
+"""What a table is: values for the CSV, views of them for people, and with each measured value the trials behind it.
 
 ``register`` puts a function that makes a table into ``TABLES``; the report takes it from there.
 """
@@ -6,15 +6,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from analysis.records.load import Results
+from analysis.records.sources import TrialKey, by_study
+from analysis.stats.intervals import LogRatio, MeanPerplexity
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured value and the trials that it rests on."""
+
+    value: Any = None
+    """None where nothing was measured."""
+    trials: tuple[TrialKey, ...] = ()
+
+
+@dataclass(frozen=True)
+class Interval(Measured):
+    """A measured value with the ends of its interval; the CSV has them in columns of their own."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+def ratio(found: LogRatio | None, trials: tuple[TrialKey, ...]) -> Interval:
+    """Makes the value of a ratio of perplexities, missing where there is none."""
+    return Interval(found.ratio, trials, found.ratio_low, found.ratio_high) if found else Interval()
+
+
+def mean(found: MeanPerplexity | None, trials: tuple[TrialKey, ...]) -> Interval:
+    """Makes the value of a mean perplexity, missing where there is none."""
+    return Interval(found.mean, trials, found.low, found.high) if found else Interval()
+
 
 Values = Mapping[str, Any]
+"""Column of the CSV -> value: ``Measured`` if it rests on trials, itself if the paper or a configuration gives it."""
+
+
+class Cell(NamedTuple):
+    """What a column shows of a row."""
+
+    text: str
+    trials: tuple[TrialKey, ...] = ()
+    """Those that the number shown rests on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +62,14 @@ class Column:
 
     title: str
     """Lines are separated by newlines."""
-    text: Callable[[Values], str]
-    """Makes the cell's text from the row's values."""
+    cell: Callable[[Values], Cell]
+    """Formats the value that the column shows, and takes its trials along."""
     left: bool = False
     """Aligned to the left: names. Numbers stand to the right."""
+
+    def text(self, values: Values) -> str:
+        """The cell's text alone."""
+        return self.cell(values).text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,23 +79,28 @@ class Row:
     name: str
     """Names the row in the file of trial ids."""
     data: Values
-    """Column of the CSV -> value."""
     section: str = ""
     """Heading that the row stands under."""
-    note: str = ""
-    """What the reader must know of this row; equal notes are printed once."""
+    notes: tuple[str, ...] = ()
+    """What the reader must know of this row, a phrase each."""
     dim: bool = False
     """Nothing was run: the row recedes where the view can do so."""
+    parts: tuple[Row, ...] = ()
+    """Rows in the file of trial ids alone: what this row sums up."""
 
+    @property
+    def note(self) -> str:
+        """The notes as one line; equal lines of a table are printed once."""
+        return joined(self.notes)
 
-class Source(NamedTuple):
-    """The trials behind one number."""
-
-    row: str
-    column: str
-    study: str
-    trial_ids: str
-    """Separated by spaces."""
+    def values(self) -> dict[str, Any]:
+        """Column of the CSV -> plain value; the ends of the interval ``X`` are ``X_low`` and ``X_high``."""
+        found: dict[str, Any] = {}
+        for key, value in self.data.items():
+            found[key] = value_of(value)
+            if isinstance(value, Interval):
+                found |= {f"{key}_low": value.low, f"{key}_high": value.high}
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,20 +115,22 @@ class Table:
     """The view of the Markdown file."""
     narrow: tuple[Column, ...]
     """The view of the terminal, at most 100 characters wide."""
-    sources: tuple[Source, ...]
-    section_title: str = "Network"
-    """What a section's heading names."""
 
     def frame(self) -> pd.DataFrame:
         """The values as a frame, a column of notes last."""
-        rows = [{"row": row.name, **row.data, "notes": row.note} for row in self.rows]
+        rows = [{"row": row.name, **row.values(), "notes": row.note} for row in self.rows]
         return pd.DataFrame(rows, dtype=object)  # a whole number stays one beside a missing value
 
     def provenance(self) -> pd.DataFrame:
-        """The trial ids behind each number, a row per number."""
-        frame = pd.DataFrame(self.sources, columns=list(Source._fields))
-        frame.insert(0, "table", self.name)
-        return frame
+        """The trial ids behind each measured value, a row per value and study."""
+        rows = [
+            (self.name, row.name, column, study, ids)
+            for row in (part for whole in self.rows for part in (whole, *whole.parts))
+            for column, value in row.data.items()
+            if isinstance(value, Measured)
+            for study, ids in by_study(value.trials).items()
+        ]
+        return pd.DataFrame(rows, columns=["table", "row", "column", "study", "trial_ids"])
 
     def numbered_notes(self) -> dict[str, int]:
         """Each distinct note of a row and its number, in the order of the rows."""
@@ -104,41 +154,51 @@ def register(name: str) -> Callable[[Callable[[Results], Table]], Callable[[Resu
     return add
 
 
-def plain(key: str, *, missing: str = "") -> Callable[[Values], str]:
-    """The value itself, ``missing`` where there is none."""
-    return lambda values: missing if is_missing(values.get(key)) else str(values[key])
+def plain(key: str, *, missing: str = "") -> Callable[[Values], Cell]:
+    """Shows the value itself, ``missing`` where there is none."""
+    return lambda values: cell(values[key], str, missing=missing)
 
 
-def number(key: str, form: str = ".1f", *, missing: str = "") -> Callable[[Values], str]:
-    """The value formatted, ``missing`` where there is none."""
-    return lambda values: missing if is_missing(values.get(key)) else format(values[key], form)
+def number(key: str, form: str = ".1f", *, missing: str = "") -> Callable[[Values], Cell]:
+    """Shows the value formatted, ``missing`` where there is none."""
+    return lambda values: cell(values[key], lambda value: format(value, form), missing=missing)
 
 
-def interval(key: str, form: str = ".1f", *, missing: str = "") -> Callable[[Values], str]:
-    """The value and in brackets its interval ``KEY_low`` to ``KEY_high``, where there is one."""
+def interval(key: str, form: str = ".1f", *, missing: str = "") -> Callable[[Values], Cell]:
+    """Shows the value and in brackets its interval, where there is one."""
 
-    def text(values: Values) -> str:
-        value, low, high = (values.get(key + end) for end in ("", "_low", "_high"))
-        if is_missing(value):
-            return missing
-        return format(value, form) + ("" if is_missing(low) else f" ({low:{form}} to {high:{form}})")
+    def found(values: Values) -> Cell:
+        value: Interval = values[key]
+        ends = "" if is_missing(value.low) else f" ({value.low:{form}} to {value.high:{form}})"
+        return cell(value, lambda number: f"{number:{form}}{ends}", missing=missing)
 
-    return text
-
-
-def p_value(key: str) -> Callable[[Values], str]:
-    """A p-value to three decimals, nothing where there is none."""
-
-    def text(values: Values) -> str:
-        value = values.get(key)
-        return "" if is_missing(value) else "<0.001" if value < 0.0005 else f"{value:.3f}"  # type: ignore[operator]
-
-    return text
+    return found
 
 
-def yes_no(key: str, *, missing: str = "") -> Callable[[Values], str]:
-    """``yes`` or ``no``, ``missing`` where that is not known."""
-    return lambda values: missing if is_missing(values.get(key)) else "yes" if values[key] else "no"
+def p_value(key: str) -> Callable[[Values], Cell]:
+    """Shows a p-value to three decimals, nothing where there is none."""
+    return lambda values: cell(values[key], lambda p: "<0.001" if p < 0.0005 else f"{p:.3f}")
+
+
+def yes_no(key: str, *, missing: str = "") -> Callable[[Values], Cell]:
+    """Shows ``yes`` or ``no``, ``missing`` where that is not known."""
+    return lambda values: cell(values[key], lambda value: "yes" if value else "no", missing=missing)
+
+
+def cell(held: Any, text: Callable[[Any], str], *, missing: str = "") -> Cell:
+    """The cell of one value of a row: its text and its trials; ``missing`` and no trials where there is none."""
+    value, trials = value_of(held), held.trials if isinstance(held, Measured) else ()
+    return Cell(missing) if is_missing(value) else Cell(text(value), trials)
+
+
+def value_of(held: Any) -> Any:
+    """A value of a row without its trials."""
+    return held.value if isinstance(held, Measured) else held
+
+
+def joined(phrases: Iterable[str]) -> str:
+    """Joins phrases into one line, for where they are shown or written."""
+    return "; ".join(phrases)
 
 
 def is_missing(value: object) -> bool:

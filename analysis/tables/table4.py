@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -12,7 +12,20 @@ from analysis.measures.settings import shortfall, study_of
 from analysis.records.evaluations import measured
 from analysis.records.load import Results
 from analysis.records.names import place_title, variant_label
-from analysis.tables.table import Column, Row, Source, Table, Values, is_missing, plain, register
+from analysis.records.sources import TrialKey
+from analysis.tables.table import (
+    Cell,
+    Column,
+    Measured,
+    Row,
+    Table,
+    Values,
+    cell,
+    is_missing,
+    plain,
+    register,
+    value_of,
+)
 from study.records.records import Setting
 
 COMPARED = ("baseline", "real")
@@ -23,8 +36,7 @@ _NUM_RANKS = 10
 class _Shown(NamedTuple):
     """The predictions of one trial, or of none."""
 
-    study: str
-    trial_id: str
+    trial: TrialKey
     rows: pd.DataFrame
     note: str
     """What its weights lack."""
@@ -34,7 +46,6 @@ class _Shown(NamedTuple):
 def table_4(results: Results) -> Table:
     """Table 4: the ten most probable next words after each phrase, the paper's beside ours."""
     rows: list[Row] = []
-    sources: list[Source] = []
     places: list[tuple[str, str]] = [
         (str(corpus), str(size))
         for corpus, size in results.predictions[["corpus", "size"]].drop_duplicates().itertuples(index=False)
@@ -46,15 +57,11 @@ def table_4(results: Results) -> Table:
         recorded = dict.fromkeys(phrase for one in shown.values() if one for phrase in one.rows["phrase"])
         printed = dict.fromkeys(one.phrase for one in paper.TABLE_4) if corpus == "ptb" else {}
         for phrase in printed | recorded:
-            found = list(_phrase_rows(corpus, size, phrase, shown))
-            rows += found
-            for variant, one in shown.items():
-                if one and phrase in set(one.rows["phrase"]):
-                    sources += [Source(row.name, f"{variant}_word", one.study, one.trial_id) for row in found]
+            rows += _phrase_rows(corpus, size, phrase, shown)
     columns = (
-        Column(title="Rank", text=plain("rank"), left=True),
+        Column(title="Rank", cell=plain("rank"), left=True),
         *(
-            Column(title=f"{variant_label(variant)}, {whose}", text=_word(f"{prefix}{variant}"), left=True)
+            Column(title=f"{variant_label(variant)}, {whose}", cell=_word(f"{prefix}{variant}"), left=True)
             for whose, prefix in (("paper", "paper_"), ("ours", ""))
             for variant in COMPARED
         ),
@@ -71,8 +78,6 @@ def table_4(results: Results) -> Table:
         rows=tuple(rows),
         columns=columns,
         narrow=columns,
-        sources=tuple(sources),
-        section_title="Phrase",
     )
 
 
@@ -93,7 +98,7 @@ def _best_trial(results: Results, setting: Setting) -> _Shown | None:
     best = trials.loc[ppl.idxmin(), "trial_id"] if ppl.notna().any() else own["trial_id"].iloc[0]
     lacks = shortfall(study, trials) if study and len(trials) else []
     note = f"{variant_label(setting.variant)}: {lacks[0]}" if lacks else ""
-    return _Shown(study=name, trial_id=str(best), rows=own[own["trial_id"] == best], note=note)
+    return _Shown(trial=TrialKey(name, str(best)), rows=own[own["trial_id"] == best], note=note)
 
 
 def _phrase_rows(corpus: str, size: str, phrase: str, shown: dict[str, _Shown | None]) -> Iterator[Row]:
@@ -107,6 +112,7 @@ def _phrase_rows(corpus: str, size: str, phrase: str, shown: dict[str, _Shown | 
     heading += f" ({place_title(corpus, size)})" if ours else ""
     target = follows[0] if follows else following.split(" ")[0]
     ranks = range(1, 1 + max([_NUM_RANKS, *(int(rows["rank"].max()) for rows in ours.values())]))
+    notes = tuple(one.note for v, one in shown.items() if one and v in ours and one.note)
     order = [0, *ranks] if target else [*ranks]
     for rank in order:
         data: dict[str, Any] = {
@@ -114,16 +120,17 @@ def _phrase_rows(corpus: str, size: str, phrase: str, shown: dict[str, _Shown | 
             "size": size,
             "phrase": phrase,
             "next_words": following,
-            "rank": str(rank) if rank else f"next: {target}",
+            "rank": rank or f"next: {target}",
         }
         for variant in COMPARED:
             words = theirs[variant].words if variant in theirs else ()
             data[f"paper_{variant}_known"], data[f"{variant}_known"] = bool(words), variant in ours
             data |= _pick(f"paper_{variant}", [(i, w, float(p)) for i, (w, p) in enumerate(words, 1)], rank, target)
-            data |= _pick(variant, _ranked(ours.get(variant), target), rank, target)
+            found = _pick(variant, _ranked(ours.get(variant), target), rank, target)
+            trials = (one.trial,) if (one := shown[variant]) and variant in ours else ()
+            data |= {key: Measured(value, trials) for key, value in found.items()}
         name = f"{corpus}/{size}/{phrase}/{rank}" if rank else f"{corpus}/{size}/{phrase}/next"
-        note = "; ".join(one.note for v, one in shown.items() if one and v in ours and one.note)
-        yield Row(name=name, data=data, section=heading, note=note if rank == order[0] else "", dim=not ours)
+        yield Row(name=name, data=data, section=heading, notes=notes if rank == order[0] else (), dim=not ours)
 
 
 def _ranked(rows: pd.DataFrame | None, target: str) -> list[tuple[int, str, float]]:
@@ -149,14 +156,18 @@ def _pick(key: str, words: list[tuple[int, str, float]], rank: int, target: str)
     }
 
 
-def _word(key: str) -> Any:
-    def text(values: Values) -> str:
-        word, probability, rank = (values[f"{key}_{part}"] for part in ("word", "probability", "rank"))
-        if is_missing(word):
-            # The paper prints ten words; of ours the word that follows is recorded wherever it stands.
-            return "not among the ten" if values[f"{key}_known"] and values["rank"].startswith("next") else "-"
-        if values["rank"].startswith("next"):
-            return f"{probability:.2g}, rank {rank}"
-        return f"{word} {probability:.2f}"
+def _word(key: str) -> Callable[[Values], Cell]:
+    """Shows a word and its probability; in the row of the word that follows, whose rank is text, its own rank."""
 
-    return text
+    def found(values: Values) -> Cell:
+        of_next = isinstance(values["rank"], str)
+        probability, rank = (value_of(values[f"{key}_{part}"]) for part in ("probability", "rank"))
+        # The paper prints ten words; of ours the word that follows is recorded wherever it stands.
+        missing = "not among the ten" if of_next and values[f"{key}_known"] else "-"
+        return cell(
+            values[f"{key}_word"],
+            lambda word: f"{probability:.2g}, rank {rank}" if of_next else f"{word} {probability:.2f}",
+            missing=missing,
+        )
+
+    return found

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.measures.settings import shortfall
-from analysis.measures.word_mass import MEASURES, NUM_FREQUENT, TOGETHER, Comparison, comparisons
+from analysis.measures.word_mass import MEASURES, NUM_FREQUENT, TOGETHER, Comparison, Masses, comparisons
 from analysis.records.load import Results
 from analysis.records.names import place_title, variant_label
-from analysis.stats.contrasts import Contrast, fewest_seeds, holm
+from analysis.records.sources import TrialKey, trial_keys
+from analysis.stats.contrasts import fewest_seeds, holm
 from analysis.stats.intervals import CONFIDENCE
-from analysis.tables.table import Column, Row, Source, Table, interval, is_missing, number, p_value, plain, register
+from analysis.tables.table import (
+    Column,
+    Measured,
+    Row,
+    Table,
+    interval,
+    is_missing,
+    number,
+    p_value,
+    plain,
+    ratio,
+    register,
+)
 from analysis.tables.table4 import COMPARED
 from trainables.data.phrases import NAMED_WORDS
 
@@ -25,23 +38,17 @@ _WHOLE, _ELSEWHERE = "mass", "elsewhere"
 def word_mass(results: Results) -> Table:
     """The probability that the baseline and REAL give to ``<unk>`` and to frequent words over a whole split."""
     b, a = COMPARED
-    rows: list[Row] = []
-    sources: list[Source] = []
-    for one in comparisons(results, a, b):
-        for row, behind in _mass_rows(one):
-            rows.append(row)
-            sources += behind
     columns = (
-        Column(title="Word", text=plain("word"), left=True),
-        Column(title="Configuration", text=plain("configuration"), left=True),
-        Column(title="In the text", text=number("share", ".2%")),
-        Column(title=variant_label(b), text=number("baseline_probability", ".2%")),
-        Column(title=variant_label(a), text=number("real_probability", ".2%")),
-        Column(title="Ratio", text=interval("mass_ratio", ".3f", missing="-")),
-        Column(title="p, Holm", text=p_value("mass_p_holm")),
-        Column(title="Ratio elsewhere", text=interval("elsewhere_ratio", ".3f", missing="-")),
-        Column(title="p, Holm, elsewhere", text=p_value("elsewhere_p_holm")),
-        Column(title="Seeds", text=number("seeds", "d")),
+        Column(title="Word", cell=plain("word"), left=True),
+        Column(title="Configuration", cell=plain("configuration"), left=True),
+        Column(title="In the text", cell=number("share", ".2%")),
+        Column(title=variant_label(b), cell=number("baseline_probability", ".2%")),
+        Column(title=variant_label(a), cell=number("real_probability", ".2%")),
+        Column(title="Ratio", cell=interval("mass_ratio", ".3f", missing="-")),
+        Column(title="p, Holm", cell=p_value("mass_p_holm")),
+        Column(title="Ratio elsewhere", cell=interval("elsewhere_ratio", ".3f", missing="-")),
+        Column(title="p, Holm, elsewhere", cell=p_value("elsewhere_p_holm")),
+        Column(title="Seeds", cell=number("seeds", "d")),
     )
     return Table(
         name="word_mass",
@@ -56,14 +63,13 @@ def word_mass(results: Results) -> Table:
             f"below .05 from {fewest_seeds(len(NAMED_WORDS))} seeds on. "
             f"{TOGETHER.capitalize()}: the {NUM_FREQUENT} most frequent of the training split but <unk>."
         ),
-        rows=tuple(rows),
+        rows=tuple(row for one in comparisons(results, a, b) for row in _mass_rows(one)),
         columns=columns,
         narrow=(columns[0], columns[2], *columns[5:8], columns[9]),
-        sources=tuple(sources),
     )
 
 
-def _mass_rows(one: Comparison) -> Iterator[tuple[Row, list[Source]]]:
+def _mass_rows(one: Comparison) -> Iterator[Row]:
     words = one.words()
     found = {measure: [one.contrast(word, measure) for word in words["word"]] for measure in MEASURES}
     # The paper speaks of four words: they are the family. Of the others the table shows no more than intervals.
@@ -81,29 +87,36 @@ def _mass_rows(one: Comparison) -> Iterator[tuple[Row, list[Source]]]:
             "configuration": one.configuration,
             "word": word,
             "frequency_rank": None if is_missing(rank) or pd.isna(rank) else int(rank),
-            "share": float(share),
-            "baseline_probability": _mean(one.b.by_seed(word, MEASURES[0])),
-            "real_probability": _mean(one.a.by_seed(word, MEASURES[0])),
+            "share": Measured(float(share), _trials(one.b, word, one.b.trials["seed"])),
+            "baseline_probability": _mean(one.b, word),
+            "real_probability": _mean(one.a, word),
         }
-        for key, measure in ((_WHOLE, MEASURES[0]), (_ELSEWHERE, MEASURES[1])):
-            data |= _ratio_values(key, found[measure][i])
-            data |= {f"{key}_p": p_values[measure][i], f"{key}_p_holm": adjusted[measure][i]}
-        data["seeds"] = whole.num_pairs if whole else 0
+        for key, measure in zip((_WHOLE, _ELSEWHERE), MEASURES, strict=True):
+            contrasted = found[measure][i]
+            seeds = contrasted.seeds if contrasted else ()
+            behind = _trials(one.a, word, seeds) + _trials(one.b, word, seeds)
+            data |= {
+                f"{key}_ratio": ratio(contrasted, behind),
+                f"{key}_p": Measured(p_values[measure][i], behind),
+                f"{key}_p_holm": Measured(adjusted[measure][i], behind),
+            }
+        data["seeds"] = Measured(whole.num_pairs if whole else 0, data[f"{_WHOLE}_ratio"].trials)
         notes = [f"no interval: {whole.reason}"] if whole and whole.reason else []
-        notes += shortfall(one.b.study, one.b.study.confirm)
-        sources = []
-        for key, contrasted in ((_WHOLE, whole), (_ELSEWHERE, found[MEASURES[1]][i])):
-            for masses in (one.a, one.b):
-                if contrasted is None:
-                    continue
-                own = masses.trials[(masses.trials["word"] == word) & masses.trials["seed"].isin(contrasted.seeds)]
-                sources.append(Source(name, f"{key}_ratio", masses.study.study, " ".join(sorted(own["trial_id"]))))
-        yield Row(name=name, data=data, section=heading, note="; ".join(notes), dim=whole is None), sources
+        yield Row(
+            name=name,
+            data=data,
+            section=heading,
+            notes=(*notes, *shortfall(one.b.study, one.b.study.confirm)),
+            dim=whole is None,
+        )
 
 
-def _ratio_values(key: str, found: Contrast | None) -> dict[str, Any]:
-    return {f"{key}_{name}": getattr(found, name) if found else None for name in ("ratio", "ratio_low", "ratio_high")}
+def _trials(masses: Masses, word: str, seeds: Collection[int]) -> tuple[TrialKey, ...]:
+    """The trials with these seeds that recorded the word."""
+    own = masses.trials[(masses.trials["word"] == word) & masses.trials["seed"].isin(list(seeds))]
+    return trial_keys(masses.study.study, sorted(own["trial_id"]))
 
 
-def _mean(values: dict[int, float]) -> float | None:
-    return float(np.mean(list(values.values()))) if values else None
+def _mean(masses: Masses, word: str) -> Measured:
+    values = masses.by_seed(word, MEASURES[0])
+    return Measured(float(np.mean(list(values.values()))) if values else None, _trials(masses, word, values))

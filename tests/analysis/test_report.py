@@ -105,13 +105,13 @@ def test_a_problem_fails_where_that_was_asked_for(
     storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["--results", str(storage), "--out", str(tmp_path / "out"), "--only", "parameters"]
-    checks = [Check(name="a check", level="problem", message="what is wrong"), Check(name="b", level="ok", message="")]
+    checks = [Check(name="a check", level="problem", text="what is wrong"), Check(name="b", level="ok", text="")]
     monkeypatch.setattr(report, "check_health", lambda results: checks)
     assert main(command) == 0
     capsys.readouterr()
     assert main([*command, "--strict"]) == PROBLEM_STATUS == 3
     assert "problem: a check: what is wrong" in capsys.readouterr().out.splitlines()
-    monkeypatch.setattr(report, "check_health", lambda results: [Check(name="c", level="warning", message="")])
+    monkeypatch.setattr(report, "check_health", lambda results: [Check(name="c", level="warning", text="")])
     assert main([*command, "--strict"]) == 0
 
 

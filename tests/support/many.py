@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import paper
-from analysis.tables.rows import TABLE_1_SETTINGS
+from analysis.tables.table1_2 import TABLE_1_SETTINGS
 from study.records.records import Setting
 from tests.support.synthetic import curve, write_run, write_trial
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from analysis.claims import CLAIMS, NOT_ENOUGH, SUPPORTED, Verdict, judge
+from analysis.claims.comparisons import ASIDE
 from analysis.claims.perplexity import LARGE
 from analysis.records.load import Results, load_results
+from analysis.tables.table import joined
 from study.records.records import Setting
 from tests.support import memory
 from tests.support.synthetic import write_run, write_trial
 from trainables.recipes import VARIANTS
 
-COLUMNS = ["comparison", "measure", "num", "unit", "effect", "low", "high", "p", "p_holm", "decision", "note"]
-
 
 def commands(verdict: Verdict) -> list[str]:
     """The commands that a verdict names."""
-    return re.findall(r"`(.+?)`", verdict.missing)
+    return re.findall(r"`(.+?)`", joined(verdict.missing))
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def test_twelve_claims_in_order(nothing: list[Verdict]) -> None:
     assert [v.number for v in nothing] == list(range(1, 13)) == [claim.number for claim in CLAIMS]
     for verdict in nothing:
         assert verdict.verdict == NOT_ENOUGH
-        assert verdict.effect == "nothing to compare yet"
-        assert list(verdict.details.columns) == COLUMNS
-        assert verdict.sources == ()
+        assert verdict.effect == ("nothing to compare yet",)
+        assert {c.effect for c in verdict.comparisons} <= {None}
+        assert {c.trials for c in verdict.comparisons} <= {()}
         assert verdict.claim
         assert verdict.where
 
@@ -50,7 +50,7 @@ def test_each_test_says_when_it_supports_and_when_it_contradicts(nothing: list[V
         assert "\n" not in verdict.test
         numbers = {"four comparisons": 4, "ten comparisons": 10, "15 comparisons": 15, "one comparison": 1}
         told = [count for words, count in numbers.items() if words in verdict.test]
-        named = (verdict.details["decision"] != "aside").sum()
+        named = sum(c.decision != ASIDE for c in verdict.comparisons)
         assert not told or told == [named], verdict.number
 
 
@@ -70,14 +70,13 @@ def test_half_finished_studies_of_all_kinds_pass_through(example: Results) -> No
     assert [v.number for v in found] == list(range(1, 13))
     trials = {(row.study, row.trial_id) for row in example.trials.itertuples()}
     for verdict in found:
-        for source in verdict.sources:
-            assert {(source.study, trial_id) for trial_id in source.trial_ids.split()} <= trials
-            assert source.row.startswith(f"claim {verdict.number}: ")
-            assert source.row.split(": ", 1)[1] in set(verdict.details["comparison"])
-        assert "nan" not in (verdict.effect + verdict.missing).lower()
-        assert "\n" not in verdict.effect + verdict.missing
-        values = [x for column in ("effect", "low", "high", "p") for x in verdict.details[column] if x is not None]
-        assert all(math.isfinite(x) for x in values)
+        for c in verdict.comparisons:
+            assert set(c.trials) <= trials
+            assert c.effect is None or c.trials, c.name
+            assert all(math.isfinite(x) for x in (c.effect, c.low, c.high, c.p) if x is not None)
+        text = joined(verdict.effect + verdict.missing)
+        assert "nan" not in text.lower()
+        assert "\n" not in text
 
 
 def test_from_the_files_of_a_study(tmp_path: Path) -> None:
@@ -103,7 +102,7 @@ def test_records_of_names_that_the_registries_lack() -> None:
     ]
     found = judge(memory.results(rows))
     assert {v.verdict for v in found} == {NOT_ENOUGH}
-    assert "VD-LSTM+AL / VD-LSTM, brown huge" in set(found[0].details["comparison"])
+    assert "VD-LSTM+AL / VD-LSTM, brown huge" in {c.name for c in found[0].comparisons}
 
 
 def test_only_some_claims(nothing: list[Verdict]) -> None:
@@ -118,4 +117,4 @@ def test_a_second_session_stands_for_no_setting_of_table_1() -> None:
         setting = Setting("ptb", "large", variant)
         rows += memory.confirm(setting, memory.by_seed(70.0), max_epochs=300, second_session_epoch=151)
     found = judge(memory.results(rows), only=[4])[0]
-    assert "not run: PTB large" in found.missing
+    assert "not run: PTB large" in joined(found.missing)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from analysis.claims import CONTRADICTED, NOT_ENOUGH, SUPPORTED, Verdict, judge
+from analysis.claims.comparisons import AGAINST, OPEN, SHOWN
 from analysis.claims.perplexity import SMALL, TABLE_1, Place
+from analysis.tables.table import joined
 from study.records.records import Setting
 from tests.support import memory
 from trainables.recipes import CORPORA, VARIANTS
@@ -63,34 +65,34 @@ def steep(params: dict[str, Any], setting: Setting) -> float:
 def test_a_plateau_supports() -> None:
     found = searches(6, flat)
     assert found.verdict == SUPPORTED, found.effect
-    assert len(found.details) == 10
-    row = found.details.iloc[0]
-    assert row["comparison"] == "tau a moderate step off the recipe / near it, PTB small"
-    assert row["effect"] == pytest.approx(1.0, abs=0.006)
-    assert (row["num"], row["unit"], row["measure"]) == (120, "random draws", "ratio of validation perplexities")
-    assert len(found.sources[0].trial_ids.split()) == 60
+    assert len(found.comparisons) == 10
+    first = found.comparisons[0]
+    assert first.name == "tau a moderate step off the recipe / near it, PTB small"
+    assert first.effect == pytest.approx(1.0, abs=0.006)
+    assert (first.num, first.unit, first.measure.name) == (120, "random draws", "ratio of validation perplexities")
+    assert len(set(first.trials)) == 120
 
 
 def test_harm_in_one_place_contradicts() -> None:
     found = searches(6, steep)
     assert found.verdict == CONTRADICTED
-    against = found.details[found.details["decision"] == "against"]
-    assert list(against["comparison"]) == ["alpha at constant tau a moderate step off the recipe / near it, PTB small"]
+    against = [c.name for c in found.comparisons if c.decision == AGAINST]
+    assert against == ["alpha at constant tau a moderate step off the recipe / near it, PTB small"]
 
 
 def test_what_the_plateau_lacks() -> None:
     few = searches(6, flat, num_random=5)
     assert few.verdict == NOT_ENOUGH
-    assert "about 40 random draws in all" in few.missing
-    assert "`python -m study.reproduce table1 --size small --corpus ptb --num-samples 41`" in few.missing
+    assert "about 40 random draws in all" in joined(few.missing)
+    assert "`python -m study.reproduce table1 --size small --corpus ptb --num-samples 41`" in joined(few.missing)
     noisy = searches(6, flat, noise=0.1)
     assert noisy.verdict == NOT_ENOUGH
-    assert "random draws in all" in noisy.missing
-    assert "not run: WikiText-2 small, WikiText-2 medium" in searches(6, flat, places=TABLE_1[:3]).missing
+    assert "random draws in all" in joined(noisy.missing)
+    assert "not run: WikiText-2 small, WikiText-2 medium" in joined(searches(6, flat, places=TABLE_1[:3]).missing)
     short = searches(6, flat, max_epochs=6)
     assert short.verdict == NOT_ENOUGH
-    assert "trials of 6 epochs, the full length is 40: PTB small" in short.missing
-    assert set(short.details["decision"]) == {"open"}
+    assert "trials of 6 epochs, the full length is 40: PTB small" in joined(short.missing)
+    assert {c.decision for c in short.comparisons} == {OPEN}
 
 
 def kept(params: dict[str, Any], setting: Setting) -> float:
@@ -109,34 +111,34 @@ def dropped(params: dict[str, Any], setting: Setting) -> float:
 def test_keep_probabilities() -> None:
     found = searches(12, kept, num_random=20, variants=tuple(VARIANTS))
     assert found.verdict == SUPPORTED, found.effect
-    assert list(found.details["comparison"]) == [
+    assert [c.name for c in found.comparisons] == [
         "chance that drop_prob near 0.3 beats 0.7, PTB small",
         "chance that drop_prob near 0.65 beats 0.35, PTB large",
         "chance that drop_prob near 0.2 beats 0.8, WikiText-2 small",
         "chance that drop_prob near 0.4 beats 0.6, WikiText-2 medium",
     ]
-    assert (found.details["effect"].astype(float) > 0.9).all()
-    assert "median validation perplexity" in found.details["note"].iloc[0]
+    assert all(c.effect is not None and c.effect > 0.9 for c in found.comparisons)
+    assert "median validation perplexity" in found.comparisons[0].note
 
 
 def test_drop_probabilities_contradict() -> None:
     found = searches(12, dropped, num_random=20, variants=tuple(VARIANTS))
     assert found.verdict == CONTRADICTED
-    assert list(found.details["decision"]) == ["shown", "shown", "against", "against"]
+    assert [c.decision for c in found.comparisons] == [SHOWN, SHOWN, AGAINST, AGAINST]
 
 
 def test_what_the_readings_lack() -> None:
     few = searches(12, kept, num_random=2, variants=tuple(VARIANTS))
     assert few.verdict == NOT_ENOUGH
-    assert "chance that drop_prob near 0.3 beats 0.7, PTB small: about 40 random draws in all" in few.missing
+    assert "chance that drop_prob near 0.3 beats 0.7, PTB small: about 40 random draws in all" in joined(few.missing)
     alike = searches(12, lambda params, setting: math.log(80.0), num_random=20, variants=tuple(VARIANTS), noise=0.1)
     assert alike.verdict == NOT_ENOUGH
-    assert "--num-samples" in alike.missing
+    assert "--num-samples" in joined(alike.missing)
     # One variant is enough to say what a corpus and size does.
     one = searches(12, kept, num_random=60, variants=("re",))
     assert one.verdict == SUPPORTED, one.missing
     short = searches(12, kept, num_random=20, variants=tuple(VARIANTS), max_epochs=6)
-    assert "trials of 6 epochs, the full length is 40: PTB small" in short.missing
+    assert "trials of 6 epochs, the full length is 40: PTB small" in joined(short.missing)
 
 
 def test_trials_of_tpe_decide_nothing() -> None:
@@ -144,5 +146,5 @@ def test_trials_of_tpe_decide_nothing() -> None:
     readings = [(80.0, 0.3), (120.0, 0.7)] * 20
     rows = [memory.trial(setting, f"tpe-{i:04d}", ppl, drop_prob=p) for i, (ppl, p) in enumerate(readings)]
     found = judge(memory.results(rows), only=[12])[0]
-    assert found.details["num"].iloc[0] == 0
+    assert found.comparisons[0].num == 0
     assert found.verdict == NOT_ENOUGH

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from analysis.claims import CONTRADICTED, NOT_ENOUGH, SUPPORTED, Verdict, judge
+from analysis.claims.comparisons import AGAINST, ASIDE, SHOWN
 from analysis.claims.perplexity import SMALL, TABLE_1
+from analysis.records.sources import by_study
+from analysis.tables.table import joined
 from tests.support import memory
 from trainables.recipes import SIZES, VARIANTS
 
@@ -46,9 +49,9 @@ def second_session(second: dict[str, float], *, num_seeds: int = 6, curves: bool
 def test_a_second_session_that_helps_all_but_the_baseline() -> None:
     found = second_session(SECOND)
     assert found.verdict == SUPPORTED, found.effect
-    assert list(found.details["decision"]) == ["shown"] * 4
-    assert found.details["effect"].iloc[1] == pytest.approx(82.9 / 85.5, rel=1e-3)
-    assert {source.study for source in found.sources} == {
+    assert [c.decision for c in found.comparisons] == [SHOWN] * 4
+    assert found.comparisons[1].effect == pytest.approx(82.9 / 85.5, rel=1e-3)
+    assert {key.study for c in found.comparisons for key in c.trials} == {
         *(f"twice-{v}" for v in VARIANTS),
         *(memory.name_of(SMALL.setting(v)) for v in VARIANTS),
     }
@@ -65,27 +68,27 @@ def test_a_second_session_that_helps_all_but_the_baseline() -> None:
 def test_a_second_session_that_contradicts(level: dict[str, float], note: str) -> None:
     found = second_session(SECOND | level, num_seeds=8)
     assert found.verdict == CONTRADICTED
-    assert list(found.details.loc[found.details["decision"] == "against", "note"]) == [note]
+    assert [c.notes for c in found.comparisons if c.decision == AGAINST] == [(note,)]
 
 
 def test_a_second_session_that_lacks_something() -> None:
     one = second_session({v: ppl for v, ppl in SECOND.items() if v != "real"})
     assert one.verdict == NOT_ENOUGH
-    assert "not run: PTB small (second session of VD-LSTM+REAL)" in one.missing
-    assert "`python -m study.reproduce footnote4`" in one.missing
+    assert "not run: PTB small (second session of VD-LSTM+REAL)" in joined(one.missing)
+    assert "`python -m study.reproduce footnote4`" in joined(one.missing)
     short = second_session(SECOND, max_epochs=12, second_session_epoch=7)
     assert short.verdict == NOT_ENOUGH
-    assert "the first session has 6 of 12 epochs, in full it has 40 of 80" in short.missing
+    assert "the first session has 6 of 12 epochs, in full it has 40 of 80" in joined(short.missing)
     few = second_session(SECOND, num_seeds=3)
     assert few.verdict == NOT_ENOUGH
-    assert "`python -m study.reproduce footnote4 --seeds 6`" in few.missing
+    assert "`python -m study.reproduce footnote4 --seeds 6`" in joined(few.missing)
 
 
 def test_within_the_trials_the_sessions_are_compared_by_validation() -> None:
     found = second_session(SECOND, curves=True)
-    within = found.details[found.details["decision"] == "aside"]
-    assert list(within["comparison"])[1] == "second session / first, VD-LSTM+AL, PTB small"
-    assert within["effect"].iloc[1] == pytest.approx(82.91 / 85.5, rel=1e-3)
+    within = [c for c in found.comparisons if c.decision == ASIDE][1]
+    assert within.name == "second session / first, VD-LSTM+AL, PTB small"
+    assert within.effect == pytest.approx(82.91 / 85.5, rel=1e-3)
 
 
 TUNED = {"baseline": 80.0, "al": 78.0, "re": 77.0, "real": 76.0}
@@ -112,27 +115,27 @@ def tuned(
 def test_gains_that_survive_tuning() -> None:
     found = tuned()
     assert found.verdict == SUPPORTED, found.missing
-    row = found.details.set_index("comparison").loc["VD-LSTM+REAL / VD-LSTM, PTB large"]
-    assert row["effect"] == pytest.approx(76 / 80, rel=1e-3)
-    ids = {s.trial_ids for s in found.sources}
-    assert ids == {" ".join(f"confirm-random-0003-s{seed}" for seed in range(101, 107))}
+    (one,) = (c for c in found.comparisons if c.name == "VD-LSTM+REAL / VD-LSTM, PTB large")
+    assert one.effect == pytest.approx(76 / 80, rel=1e-3)
+    ids = tuple(f"confirm-random-0003-s{seed}" for seed in range(101, 107))
+    assert {own for c in found.comparisons for own in by_study(c.trials).values()} == {ids}
     debt = math.log(90 / 95) - math.log(78 / 80)
-    assert f"VD-LSTM+AL, PTB small {debt:+.3f}" in found.effect
+    assert f"VD-LSTM+AL, PTB small {debt:+.3f}" in joined(found.effect)
 
 
 def test_gains_that_tuning_removes() -> None:
     found = tuned(TUNED | {"al": 80.02}, num_seeds=8)
     assert found.verdict == CONTRADICTED
-    assert set(found.details.loc[found.details["decision"] == "against", "note"]) == {"equal within 1.0 perplexity"}
+    assert {c.notes for c in found.comparisons if c.decision == AGAINST} == {("equal within 1.0 perplexity",)}
 
 
 def test_an_unfinished_search_or_none_is_not_compared() -> None:
     more = tuned(budget={"baseline": 6})
-    assert "4 of 6 trials of the search have ended: PTB small" in more.missing
+    assert "4 of 6 trials of the search have ended: PTB small" in joined(more.missing)
     assert more.verdict == NOT_ENOUGH
     trials = memory.confirm(SMALL.setting("al"), memory.by_seed(80.0))
     none = judge(memory.results(trials, [memory.run(SMALL.setting("al"))]), only=[11])[0]
-    assert "the paper's recipe alone, no search: PTB small (VD-LSTM+AL)" in none.missing
+    assert "the paper's recipe alone, no search: PTB small (VD-LSTM+AL)" in joined(none.missing)
 
 
 def test_searches_of_different_length_are_not_compared() -> None:
@@ -144,7 +147,7 @@ def test_searches_of_different_length_are_not_compared() -> None:
         trials += memory.confirm(setting, memory.by_seed(80.0, key=variant), origin=f"random-{count - 1:04d}")
         runs.append(memory.run(setting, num_samples=count))
     found = judge(memory.results(trials, runs), only=[11])[0]
-    assert "PTB small: not the same trials of the search (VD-LSTM+AL 5, VD-LSTM 3)" in found.missing
+    assert "PTB small: not the same trials of the search (VD-LSTM+AL 5, VD-LSTM 3)" in joined(found.missing)
 
 
 def test_a_better_trial_that_is_not_confirmed_bars_the_comparison() -> None:
@@ -153,7 +156,7 @@ def test_a_better_trial_that_is_not_confirmed_bars_the_comparison() -> None:
     trials += [memory.trial(setting, "random-0002", 80.0)]
     trials += memory.confirm(setting, memory.by_seed(80.0), origin="random-0001")
     found = judge(memory.results(trials, [memory.run(setting, num_samples=3)]), only=[11])[0]
-    assert "the best of the search, random-0002, is not confirmed: PTB small (VD-LSTM+AL)" in found.missing
+    assert "the best of the search, random-0002, is not confirmed: PTB small (VD-LSTM+AL)" in joined(found.missing)
 
 
 def test_a_recipe_that_won_its_search_stands_for_the_tuned_setting() -> None:
@@ -163,5 +166,5 @@ def test_a_recipe_that_won_its_search_stands_for_the_tuned_setting() -> None:
         trials += [memory.trial(setting, "default-0000", 79.0), memory.trial(setting, "random-0001", 90.0)]
         trials += memory.confirm(setting, memory.by_seed(level, key=variant))
         runs.append(memory.run(setting, num_samples=2))
-    found = judge(memory.results(trials, runs), only=[11])[0].details.iloc[0]
-    assert (found["comparison"], found["decision"]) == ("VD-LSTM+AL / VD-LSTM, PTB small", "shown")
+    found = judge(memory.results(trials, runs), only=[11])[0].comparisons[0]
+    assert (found.name, found.decision) == ("VD-LSTM+AL / VD-LSTM, PTB small", SHOWN)

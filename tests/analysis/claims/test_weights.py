@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from analysis.claims import CONTRADICTED, NOT_ENOUGH, SUPPORTED, Verdict, judge
+from analysis.claims.comparisons import AGAINST, ASIDE, OPEN, SHOWN
 from analysis.claims.perplexity import LARGE
 from analysis.claims.weights import POINTS, WORDS
+from analysis.records.sources import by_study, trial_keys
+from analysis.tables.table import joined
 from tests.support import memory
 from trainables.recipes import FIGURE1
 
@@ -38,18 +41,17 @@ def aligned(
 def test_distances_as_the_paper_states_them() -> None:
     found = aligned(PAPERS)
     assert found.verdict == SUPPORTED, found.effect
-    assert list(found.details["decision"]) == ["shown"] * 3
-    assert found.details["effect"].iloc[1] == pytest.approx(0.06, abs=0.003)
-    assert "distance at beta 1, tau 10 = 0.06" in found.effect
-    assert {s.study for s in found.sources} == {"subspace"}
-    assert "b1.0-t10.0-s0 b1.0-t10.0-s1" in found.sources[1].trial_ids
+    assert [c.decision for c in found.comparisons] == [SHOWN] * 3
+    assert found.comparisons[1].effect == pytest.approx(0.06, abs=0.003)
+    assert "distance at beta 1, tau 10 = 0.06" in joined(found.effect)
+    assert found.comparisons[1].trials == trial_keys("subspace", (f"b1.0-t10.0-s{seed}" for seed in range(4)))
 
 
 @pytest.mark.parametrize("point", list(PAPERS))
 def test_a_distance_out_of_its_range_contradicts(point: tuple[float, float]) -> None:
     found = aligned(PAPERS | {point: 0.5})
     assert found.verdict == CONTRADICTED
-    assert list(found.details["decision"]).count("against") == 1
+    assert [c.decision for c in found.comparisons].count(AGAINST) == 1
 
 
 @pytest.mark.parametrize(
@@ -68,28 +70,27 @@ def test_what_the_experiment_lacks(
 ) -> None:
     found = aligned(distances, **columns)
     assert found.verdict == NOT_ENOUGH
-    assert missing in found.missing
-    assert "`python -m study.reproduce figure1" in found.missing
+    assert missing in joined(found.missing)
+    assert "`python -m study.reproduce figure1" in joined(found.missing)
 
 
 def test_runs_that_have_not_ended_do_not_count() -> None:
-    rows = aligned(PAPERS).details
-    assert list(rows["num"]) == [4, 4, 4]
+    assert [c.num for c in aligned(PAPERS).comparisons] == [4, 4, 4]
     row = {
         "corpus": "ptb", "size": "figure1", "variant": "al", "study": "subspace", "beta": 1.0, "tau": 2.0, "epoch": 5,
         "trial_id": "b1", "num_epochs": FIGURE1.num_epochs, "target_gradient": FIGURE1.target_gradient,
         "subspace_distance": 0.1, "hidden_size": FIGURE1.hidden_size, "num_tokens": FIGURE1.num_tokens,
     }  # fmt: skip
     found = judge(memory.results(subspace=[row]), only=[7])[0]
-    assert list(found.details["num"]) == [0, 0, 0]
+    assert [c.num for c in found.comparisons] == [0, 0, 0]
 
 
 def test_the_other_way_of_the_gradient_is_shown_and_decides_nothing() -> None:
     other = "flow" if FIGURE1.target_gradient == "stop" else "stop"
     found = aligned(PAPERS, target_gradient=other)
     assert found.verdict == NOT_ENOUGH
-    assert list(found.details["decision"]) == ["open"] * 3 + ["aside"] * 3
-    assert f"beside the claim: distance at beta 0, tau 10, gradient {other}" in found.effect
+    assert [c.decision for c in found.comparisons] == [OPEN] * 3 + [ASIDE] * 3
+    assert f"beside the claim: distance at beta 0, tau 10, gradient {other}" in joined(found.effect)
 
 
 def test_the_ranges_are_the_papers() -> None:
@@ -125,27 +126,27 @@ LOWER = dict.fromkeys(WORDS, 0.8)
 def test_lower_probability_of_frequent_words() -> None:
     found = masses(LOWER)
     assert found.verdict == SUPPORTED
-    row = found.details.iloc[0]
-    assert row["comparison"] == 'P("<unk>") of REAL / VD-LSTM, PTB large'
-    assert (row["num"], row["effect"], row["note"]) == (6, pytest.approx(0.8, rel=1e-3), "")
-    assert found.sources[0].trial_ids == " ".join(f"confirm-paper-s{seed}" for seed in range(101, 107))
-    over_all = found.details[found.details["comparison"].str.contains("over all positions")]
-    assert list(over_all["decision"]) == ["aside"] * 4
-    assert list(over_all["effect"]) == [1.0] * 4
+    first = found.comparisons[0]
+    assert first.name == 'P("<unk>") of REAL / VD-LSTM, PTB large'
+    assert (first.num, first.effect, first.notes) == (6, pytest.approx(0.8, rel=1e-3), ())
+    ids = tuple(f"confirm-paper-s{seed}" for seed in range(101, 107))
+    assert by_study(first.trials) == {memory.name_of(LARGE.setting(v)): ids for v in ("real", "baseline")}
+    over_all = [(c.decision, c.effect) for c in found.comparisons if "over all positions" in c.name]
+    assert over_all == [(ASIDE, 1.0)] * 4
 
 
 def test_higher_probability_of_one_word_contradicts() -> None:
     found = masses(LOWER | {"the": 1.2}, num_seeds=8)
     assert found.verdict == CONTRADICTED
-    assert 'P("the") of REAL / VD-LSTM, PTB large = 1.2' in found.effect
+    assert 'P("the") of REAL / VD-LSTM, PTB large = 1.2' in joined(found.effect)
 
 
 def test_what_the_predictions_lack() -> None:
-    assert "predictions not recorded: PTB large; run `python -m study.reproduce table4`" in masses({}).missing
-    assert "trials of 6 epochs, the full length is 130" in masses(LOWER, max_epochs=6).missing
+    assert masses({}).missing == ("predictions not recorded: PTB large", "run `python -m study.reproduce table4`")
+    assert "trials of 6 epochs, the full length is 130" in joined(masses(LOWER, max_epochs=6).missing)
     few = masses(LOWER, num_seeds=4)
     assert few.verdict == NOT_ENOUGH
-    assert "`python -m study.reproduce table4 --seeds 6`" in few.missing
+    assert "`python -m study.reproduce table4 --seeds 6`" in joined(few.missing)
     small = masses(LOWER, place=LARGE._replace(size="small"))
     assert small.verdict == NOT_ENOUGH
-    assert 'beside the claim: P("<unk>") of REAL / VD-LSTM, PTB small = 0.8' in small.effect
+    assert 'beside the claim: P("<unk>") of REAL / VD-LSTM, PTB small = 0.8' in joined(small.effect)

@@ -84,7 +84,7 @@ def test_the_frame_has_a_row_per_setting_and_epoch(example: Results) -> None:
     info = training_curves(example)
     frame = info.frame()
     assert len(frame) == sum(len(curve.epochs) for curve in info.curves)
-    assert frame.loc[0, "trial_ids"].split()[0] == "confirm-paper-s101"
+    assert frame.loc[0, "trial_ids"][0] == "confirm-paper-s101"
 
 
 def test_one_epoch_of_one_trial_is_visible(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from analysis.figures import FIGURES, drawings, style
 from analysis.records.load import Results, load_results
+from analysis.records.sources import keys_of
 from study.records.records import Setting
 from tests.support.landscape import write_landscape, write_subspace_runs
 from tests.support.synthetic import write_run, write_trial
@@ -56,15 +57,11 @@ def test_every_figure_repeats_itself_to_the_byte(name: str, landscape: Results, 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_number_can_be_followed_to_its_trials(name: str, landscape: Results) -> None:
-    known = {*landscape.trials["trial_id"], *landscape.subspace["trial_id"]}
-    studies = {*landscape.trials["study"], *landscape.subspace["study"]}
+    known = {*keys_of(landscape.trials), *keys_of(landscape.subspace)}
     for drawing in drawings(landscape, only=[name]):
-        frame = drawing.info.frame()
-        column = "trial_ids" if "trial_ids" in frame else "trial_id"
-        ids = {i for some in frame[column].dropna() for i in str(some).split()}
-        assert ids
-        assert ids <= known
-        assert set(frame["study"].dropna()) <= studies
+        behind = set(keys_of(drawing.info.frame()))
+        assert behind
+        assert behind <= known
 
 
 def empty(storage: str) -> None:

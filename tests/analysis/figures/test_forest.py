@@ -80,5 +80,5 @@ def test_the_frame_names_the_trials_of_both(tmp_path: Path) -> None:
     confirm(tmp_path, "real", "paper", {101: 95.0})
     frame = read(tmp_path).frame()
     assert frame.loc[:1, ["variant", "study", "trial_ids"]].to_numpy().tolist() == [
-        ["real", "real-small", "confirm-paper-s101"], ["baseline", "baseline-small", "confirm-paper-s101"]
+        ["real", "real-small", ("confirm-paper-s101",)], ["baseline", "baseline-small", ("confirm-paper-s101",)]
     ]  # fmt: skip

@@ -195,7 +195,7 @@ def test_the_trials_of_a_fault_are_named() -> None:
     world = World()
     world.change("random-0002", test_ppl=80.0)
     found = faults(world)["test split"][0]
-    assert (found.studies, found.trial_ids) == ((STUDY,), ("random-0002",))
+    assert (found.studies, found.trials) == ((STUDY,), ((STUDY, "random-0002"),))
 
 
 def test_the_same_said_of_two_studies_is_said_once() -> None:

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from analysis.measures.sessions import sessions
+from analysis.records.sources import trial_keys
 from analysis.records.studies import second_session_of
 from analysis.tables.footnote4 import SETTINGS, footnote_4
 from study.records.records import Setting
@@ -83,18 +84,18 @@ def test_the_table() -> None:
     table = footnote_4(results(trials + others, epochs=epochs + more))
     rows = {row.name: row for row in table.rows}
     assert list(rows) == [*("/".join(setting) for setting in SETTINGS), "toy/tiny/re"]
-    real = rows["ptb/small/real"].data
+    real = rows["ptb/small/real"].values()
     assert real["first"] == pytest.approx((90 * 91 * 92) ** (1 / 3))
     assert real["both"] == pytest.approx((88 * 91 * 86) ** (1 / 3))
     assert (real["seeds"], real["improved"], real["p"]) == (3, "2 of 3", 0.5)
     assert real["ratio_low"] < real["ratio"] < real["ratio_high"]
-    assert rows["toy/tiny/re"].data["ratio"] == pytest.approx(7 / 8)
+    assert rows["toy/tiny/re"].values()["ratio"] == pytest.approx(7 / 8)
     assert "no interval: one seed" in rows["toy/tiny/re"].note
     assert rows["ptb/small/al"].dim
     assert rows["ptb/small/real"].note == "sessions of 2 epochs, the full length is 40"
     assert [column.text(rows["ptb/small/al"].data) for column in table.columns][:3] == ["VD-LSTM+AL", "not run", ""]
-    ids = "confirm-paper-s101 confirm-paper-s102 confirm-paper-s103"
-    assert ("ptb/small/real", "ratio", trials[0]["study"], ids) in table.sources
+    behind = trial_keys(trials[0]["study"], (f"confirm-paper-s{seed}" for seed in (101, 102, 103)))
+    assert rows["ptb/small/real"].data["ratio"].trials == behind
 
 
 def test_a_study_under_way_says_so() -> None:

@@ -16,13 +16,14 @@ from analysis.measures.settings import (
     confirmed_trials,
     ppl_by_seed,
     recipe_estimate,
+    seed_trials,
     settings_with_records,
     study_of,
-    trial_ids,
     tuned_estimate,
     tuned_origin,
 )
 from analysis.records.load import load_results
+from analysis.records.sources import trial_keys
 from study.records.records import Setting
 from tests.support.frames import confirmed, only_study
 from tests.support.memory import trial
@@ -239,7 +240,9 @@ def test_perplexities_by_seed() -> None:
     assert ppl_by_seed(study, "tpe-0001", "valid") == {101: 80.0}
     assert ppl_by_seed(study, "tpe-0009", "test") == {}
     assert list(confirmed_trials(study, "paper")["seed"]) == [101, 102, 104]
-    assert trial_ids(study, "paper", (102, 103, 104)) == "confirm-paper-s102 confirm-paper-s104"
+    assert seed_trials(study, "paper", (102, 103, 104)) == trial_keys(
+        study.study, ["confirm-paper-s102", "confirm-paper-s104"]
+    )
     with pytest.raises(ValueError, match="split must be valid or test, got 'train'"):
         ppl_by_seed(study, "paper", "train")
 

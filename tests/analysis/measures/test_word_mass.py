@@ -8,6 +8,7 @@ import pytest
 
 from analysis.measures.word_mass import MEASURES, NUM_FREQUENT, TOGETHER, comparisons
 from analysis.records.load import Results
+from analysis.records.sources import by_study
 from analysis.tables.word_mass import word_mass
 from study.records.records import Setting
 from tests.support.frames import confirmed
@@ -76,8 +77,8 @@ def test_without_one_of_the_networks_there_is_no_comparison() -> None:
 
 def test_the_table() -> None:
     table = word_mass(made())
-    rows = {row.data["word"]: row for row in table.rows}
-    unk = rows["<unk>"].data
+    rows = {row.values()["word"]: row for row in table.rows}
+    unk = rows["<unk>"].values()
     assert unk["share"] == pytest.approx(0.045)
     assert unk["baseline_probability"] == pytest.approx(0.045)
     assert unk["real_probability"] == pytest.approx(0.045 * (0.8 + 0.9 + 0.75) / 3)
@@ -85,12 +86,12 @@ def test_the_table() -> None:
     assert unk["elsewhere_ratio"] == pytest.approx(unk["mass_ratio"])
     assert unk["mass_p"] == 0.25
     assert unk["mass_p_holm"] == 0.75  # <unk>, an and the: the named words that are there
-    assert rows["N"].data["mass_p"] is None
-    assert rows[TOGETHER].data["elsewhere_ratio"] is None
-    assert (unk["seeds"], unk["frequency_rank"], rows[TOGETHER].data["frequency_rank"]) == (3, 2, None)
-    sources = [s for s in table.sources if s.row == rows["<unk>"].name and s.column == "mass_ratio"]
-    ids = "confirm-paper-s101 confirm-paper-s102 confirm-paper-s103"
-    assert [(s.study, s.trial_ids) for s in sources] == [(name_of(REAL), ids), (name_of(BASE), ids)]
+    assert rows["N"].values()["mass_p"] is None
+    assert rows[TOGETHER].values()["elsewhere_ratio"] is None
+    assert (unk["seeds"], unk["frequency_rank"], rows[TOGETHER].values()["frequency_rank"]) == (3, 2, None)
+    behind = by_study(rows["<unk>"].data["mass_ratio"].trials)
+    ids = tuple(f"confirm-paper-s{seed}" for seed in (101, 102, 103))
+    assert behind == {name_of(REAL): ids, name_of(BASE): ids}
 
 
 def test_a_mass_of_nothing_is_left_out() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.page.citations import CitationIndex, show
 from analysis.records.load import load_results
-from analysis.tables.table import Source
+from analysis.records.sources import trial_keys
 from study.records.records import Records, Setting
 from tests.support.synthetic import START, write_run, write_trial
 
@@ -42,9 +42,7 @@ def citation_index(tmp_path: Path) -> CitationIndex:
 
 
 def test_a_citation_leads_to_the_trials_row(citation_index: CitationIndex) -> None:
-    (cited,) = citation_index.cite(
-        [Source("row", "column", "s", "random-0003 random-0001"), Source("r", "c", "s", "random-0003")]
-    )
+    (cited,) = citation_index.cite(trial_keys("s", ["random-0003", "random-0001", "random-0003"]))
     assert [trial_id for trial_id, _ in cited.trials] == ["random-0003", "random-0001"]
     assert not cited.whole
     study = {study.name: study for study in citation_index.studies()}["s"]
@@ -57,7 +55,7 @@ def test_a_citation_leads_to_the_trials_row(citation_index: CitationIndex) -> No
 
 
 def test_only_what_is_cited_has_a_row_and_what_they_share_stands_once(citation_index: CitationIndex) -> None:
-    citation_index.cite([Source("row", "column", "s", "random-0003 random-0004")])
+    citation_index.cite(trial_keys("s", ["random-0003", "random-0004"]))
     by_name = {study.name: study for study in citation_index.studies()}
     assert len(by_name["s"].rows) == 2
     assert by_name["f"].rows == ()
@@ -69,35 +67,35 @@ def test_only_what_is_cited_has_a_row_and_what_they_share_stands_once(citation_i
 
 
 def test_one_trial_alone_shares_everything_with_itself(citation_index: CitationIndex) -> None:
-    citation_index.cite([Source("row", "column", "s", "random-0003")])
+    citation_index.cite(trial_keys("s", ["random-0003"]))
     study = {study.name: study for study in citation_index.studies()}["s"]
     assert [values for _, values in study.rows] == [("random-0003",)]
     assert dict(study.shared)["tau"] == "23"
 
 
 def test_what_was_measured_on_a_trials_weights_stands_in_its_row(citation_index: CitationIndex) -> None:
-    citation_index.cite([Source("row", "column", "t", "confirm-paper-s101")])
+    citation_index.cite(trial_keys("t", ["confirm-paper-s101"]))
     shared = dict({study.name: study for study in citation_index.studies()}["t"].shared)
     assert (shared["single_stream valid perplexity"], shared["single_stream test perplexity"]) == ("89", "85.5")
 
 
 def test_a_whole_study_is_not_spelled_out(citation_index: CitationIndex) -> None:
     every = [f"random-{i:04d}" for i in range(15)]
-    assert citation_index.cite([Source("row", "column", "s", " ".join(every))])[0].whole
-    assert not citation_index.cite([Source("row", "column", "s", " ".join(every[1:]))])[0].whole
-    assert not citation_index.cite([Source("row", "column", "f", "b1")])[0].whole, "a few are named"
+    assert citation_index.cite(trial_keys("s", every))[0].whole
+    assert not citation_index.cite(trial_keys("s", every[1:]))[0].whole
+    assert not citation_index.cite(trial_keys("f", ["b1"]))[0].whole, "a few are named"
 
 
 def test_what_the_records_lack_has_no_anchor(citation_index: CitationIndex) -> None:
-    (missing,) = citation_index.cite([Source("row", "column", "gone", "a")])
+    (missing,) = citation_index.cite(trial_keys("gone", ["a"]))
     assert (missing.anchor, missing.trials) == ("", (("a", ""),))
-    (cited,) = citation_index.cite([Source("row", "column", "s", "random-0099")])
+    (cited,) = citation_index.cite(trial_keys("s", ["random-0099"]))
     assert cited.trials == (("random-0099", ""),)
     assert {study.name for study in citation_index.studies()} == {"f", "s", "t"}
 
 
 def test_a_trial_of_the_subspace_experiment_is_followed_too(citation_index: CitationIndex) -> None:
-    (cited,) = citation_index.cite([Source("row", "column", "f", "b1")])
+    (cited,) = citation_index.cite(trial_keys("f", ["b1"]))
     study = {study.name: study for study in citation_index.studies()}["f"]
     assert (study.rows[0][0], study.setting, study.num_trials) == (cited.trials[0][1], "ptb/figure1/al", 1)
     shared = dict(study.shared)

@@ -32,8 +32,9 @@ def test_a_figure_is_three_files_and_embedded(tmp_path: Path) -> None:
     assert base64.b64decode(content) == (tmp_path / "out" / "figures" / "figure2.svg").read_bytes()
     assert 400 < picture.width < 1200
     assert 100 < picture.height < 2000
-    (source,) = picture.sources
-    assert (source.study, source.trial_ids) == ("s", "confirm-paper-s101 confirm-paper-s102")
+    assert picture.trials == (("s", "confirm-paper-s101"), ("s", "confirm-paper-s102"))
+    rows = (tmp_path / "out" / "figures" / "figure2.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[1].endswith(",s,confirm-paper-s101 confirm-paper-s102")
 
 
 def test_what_is_large_as_vectors_is_embedded_as_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +53,7 @@ def test_an_old_figure_does_not_outlive_its_records(tmp_path: Path) -> None:
     found, (skipped,) = write_pictures(load_results([str(tmp_path / "none")]), folder, only=["figure2"])
     assert found == []
     assert (skipped.name, skipped.section) == ("figure2", "paper")
-    assert skipped.why
+    assert skipped.needs
     assert {path.name for path in folder.iterdir()} == {"figure2_mine.txt", "figure22.svg", "mine_figure2.svg"}
 
 

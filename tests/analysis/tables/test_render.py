@@ -10,30 +10,31 @@ import pytest
 from rich.console import Console
 
 from analysis.records.load import Results
+from analysis.records.sources import trial_keys
 from analysis.tables import table_1
 from analysis.tables.render import escape_markdown, markdown, print_table, write_table
-from analysis.tables.table import Column, Row, Source, Table, number, plain
+from analysis.tables.table import Column, Measured, Row, Table, number, plain
 
 COLUMNS = (
-    Column(title="Model", text=plain("model"), left=True),
-    Column(title="upper\nppl", text=number("ppl")),
-    Column(title="trials", text=number("trials", "d")),
+    Column(title="Model", cell=plain("model"), left=True),
+    Column(title="upper\nppl", cell=number("ppl")),
+    Column(title="trials", cell=number("trials", "d")),
 )
 
 
 def make(name: str = "A|B_*[x](y)<b>") -> Table:
+    ppl = Measured(1234.5678, trial_keys("study", "ab"))
     return Table(
         name="t",
         title="Title",
         caption="Caption.",
         rows=(
-            Row(name="one", data={"model": name, "ppl": 1234.5678, "trials": 3}, section="First", note="same"),
-            Row(name="two", data={"model": "B", "ppl": None, "trials": None}, section="First", note="same"),
-            Row(name="three", data={"model": "C", "ppl": 2.0, "trials": 1}, section="Second", note="[bold]other"),
+            Row(name="one", data={"model": name, "ppl": ppl, "trials": 3}, section="First", notes=("same", "twice")),
+            Row(name="two", data={"model": "B", "ppl": None, "trials": None}, section="First", notes=("same", "twice")),
+            Row(name="three", data={"model": "C", "ppl": 2.0, "trials": 1}, section="Second", notes=("[bold]other",)),
         ),
         columns=COLUMNS,
         narrow=COLUMNS,
-        sources=(Source("one", "ppl", "study", "a b"),),
     )
 
 
@@ -50,7 +51,7 @@ def test_markdown_has_one_line_per_row_and_equal_cells() -> None:
     assert len({line.replace(r"\|", "").count("|") for line in rows}) == 1
     assert rows[2] == r"| First | A\|B\_\*\[x\](y)\<b\> | 1234.6 | 3 | 1 |"
     assert rows[3] == "| First | B |  |  | 1 |"
-    assert lines[-2:] == ["1. same", r"2. \[bold\]other"]
+    assert lines[-2:] == ["1. same; twice", r"2. \[bold\]other"]
 
 
 def test_csv_keeps_whole_numbers_and_full_precision(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_csv_keeps_whole_numbers_and_full_precision(tmp_path: Path) -> None:
     text = paths[1].read_text(encoding="utf-8").splitlines()
     assert text == [
         "row,model,ppl,trials,notes",
-        "one,A|B_*[x](y)<b>,1234.5678,3,same", "two,B,,,same", "three,C,2.0,1,[bold]other",
+        "one,A|B_*[x](y)<b>,1234.5678,3,same; twice", "two,B,,,same; twice", "three,C,2.0,1,[bold]other",
     ]  # fmt: skip
     provenance = pd.read_csv(paths[2])
     assert provenance.to_dict("records") == [

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from analysis.measures.best_of_n import expected_best
+from analysis.records.sources import trial_keys
 from analysis.tables.search import search, tuning
 from analysis.tables.table import Row, Table
 from study.records.records import Setting
@@ -29,7 +30,7 @@ def row_of(table: Table, name: str = NAME) -> Row:
 
 def test_tuning_by_hand() -> None:
     table = tuning(results(STUDY))
-    data = row_of(table).data
+    data = row_of(table).values()
     assert data["recipe_test"] == pytest.approx((88 * 89 * 90) ** (1 / 3))
     assert data["tuned_test"] == pytest.approx((80 * 81 * 79) ** (1 / 3))
     assert data["gain_test_ratio"] == pytest.approx(data["tuned_test"] / data["recipe_test"])
@@ -38,9 +39,15 @@ def test_tuning_by_hand() -> None:
     assert (data["search_trial"], data["search_valid"], data["tuned_origin"]) == ("tpe-0001", 79.0, "tpe-0001")
     assert data["fresh_valid"] == pytest.approx((81 * 84 * 82) ** (1 / 3))
     assert data["curse_ratio"] == pytest.approx(data["fresh_valid"] / 79.0)
-    sources = {(s.column, s.trial_ids) for s in table.sources if s.row == NAME}
-    paper, tuned = (" ".join(f"confirm-{o}-s{s}" for s in (101, 102, 103)) for o in ("paper", "tpe-0001"))
-    assert {("gain_test_ratio", paper), ("gain_test_ratio", tuned), ("curse_ratio", f"tpe-0001 {tuned}")} <= sources
+    keys = row_of(table).data
+    paper, tuned = (
+        trial_keys(name_of(REAL), [f"confirm-{o}-s{s}" for s in (101, 102, 103)]) for o in ("paper", "tpe-0001")
+    )
+    chosen = trial_keys(name_of(REAL), ["tpe-0001"])
+    assert (keys["recipe_test"].trials, keys["tuned_test"].trials) == (paper, tuned)
+    assert keys["gain_test_ratio"].trials == keys["gain_test_seeds"].trials == paper + tuned
+    assert (keys["search_valid"].trials, keys["fresh_valid"].trials) == (chosen, tuned)
+    assert keys["curse_ratio"].trials == chosen + tuned
 
 
 @pytest.mark.parametrize(
@@ -56,7 +63,7 @@ def test_what_is_missing_is_said(rows: list, note: str) -> None:
     table = tuning(results(rows))
     row = row_of(table)
     assert row.note == note
-    assert row.data["gain_test_ratio_low"] is None
+    assert row.values()["gain_test_ratio_low"] is None
     assert all(isinstance(column.text(row.data), str) for column in table.columns)
 
 
@@ -67,7 +74,7 @@ def draws(setting: Setting, ppls: list[float]) -> list:
 def test_the_search_by_hand() -> None:
     real, base = [100.0 + i for i in range(20)], [105.0 + 0.1 * i for i in range(20)]
     table = search(results([*draws(REAL, real), *draws(BASE, base)]))
-    data = row_of(table).data
+    data = row_of(table).values()
     losses = [math.log(ppl) for ppl in real]
     for n in (1, 3, 10):
         assert data[f"expected_{n}"] == pytest.approx(math.exp(expected_best(losses, estimator="U")[n - 1]))
@@ -76,19 +83,21 @@ def test_the_search_by_hand() -> None:
     assert math.isnan(data["median_10_low"])  # 20 draws cannot carry it
     # One trial: 109.5 against 105.95; of two the lower is 106.0 against 105.63; of three 104.3 against 105.43.
     assert data["ahead_from"] == "3"
-    assert row_of(table, "toy/tiny/baseline").data["ahead_from"] is None
-    ids = " ".join(f"random-{i:04d}" for i in range(1, 21))
-    assert (NAME, "expected_10", name_of(REAL), ids) in table.sources
+    assert row_of(table, "toy/tiny/baseline").values()["ahead_from"] is None
+    ids = [f"random-{i:04d}" for i in range(1, 21)]
+    keys = row_of(table).data
+    assert keys["expected_10"].trials == keys["median_1"].trials == trial_keys(name_of(REAL), ids)
+    assert set(keys["ahead_from"].trials) == {*trial_keys(name_of(REAL), ids), *trial_keys(name_of(BASE), ids)}
     assert (data["plateau_area"], data["plateau_draws"]) == (None, None)  # neither tau nor gamma was recorded
 
 
 def test_a_search_that_never_gets_ahead_and_one_that_cannot_be_compared() -> None:
     behind = search(results([*draws(REAL, [200.0, 210.0]), *draws(BASE, [100.0, 101.0, 102.0])]))
-    assert row_of(behind).data["ahead_from"] == "not up to 2"
+    assert row_of(behind).values()["ahead_from"] == "not up to 2"
     short = [row | {"max_epochs": 3} for row in draws(REAL, [1.0, 2.0])]
-    assert row_of(search(results([*short, *draws(BASE, [100.0, 101.0])]))).data["ahead_from"] is None
+    assert row_of(search(results([*short, *draws(BASE, [100.0, 101.0])]))).values()["ahead_from"] is None
     bare = search(results(draws(REAL, [1.0]), [run(BASE)]))
-    assert row_of(bare).data["ahead_from"] is None
+    assert row_of(bare).values()["ahead_from"] is None
 
 
 def test_what_diverged_and_what_is_left_out() -> None:
@@ -97,13 +106,13 @@ def test_what_diverged_and_what_is_left_out() -> None:
     rows[1] |= {"status": "interrupted"}
     row = row_of(search(results(rows)))
     assert row.note == "1 of 3 draws diverged; 1 draws unfinished or stopped by an error"
-    assert (row.data["num_draws"], row.data["num_diverged"], row.data["num_left_out"]) == (3, 1, 1)
+    assert (row.values()["num_draws"], row.values()["num_diverged"], row.values()["num_left_out"]) == (3, 1, 1)
 
 
 def test_a_plateau_of_tau_and_gamma() -> None:
     places = [(2.0, 0.5, 80.0), (2.0, 1.5, 80.5), (32.0, 0.5, 99.0), (32.0, 1.5, 99.0)]
     rows = [trial(REAL, f"random-{i:04d}", ppl, tau=tau, gamma=gamma) for i, (tau, gamma, ppl) in enumerate(places)]
     table = search(results(rows))
-    data = row_of(table).data
+    data = row_of(table).values()
     assert (data["plateau_area"], data["plateau_draws"], data["plateau_trials"]) == (0.5, 0.5, 2)
-    assert (NAME, "plateau_area", name_of(REAL), "random-0000 random-0001") in table.sources
+    assert row_of(table).data["plateau_area"].trials == trial_keys(name_of(REAL), ["random-0000", "random-0001"])

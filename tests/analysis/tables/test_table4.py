@@ -39,7 +39,7 @@ def made(rows: list, trials: list) -> Results:
 
 
 def section(table: Table, phrase: str) -> dict[str, Row]:
-    return {row.data["rank"]: row for row in table.rows if row.data["phrase"] == phrase}
+    return {str(row.values()["rank"]): row for row in table.rows if row.values()["phrase"] == phrase}
 
 
 def texts(table: Table, row: Row) -> list[str]:
@@ -50,7 +50,7 @@ def test_without_ours_the_papers_stands_alone() -> None:
     table = table_4(results())
     assert len(table.rows) == 4 * 11
     assert all(row.dim for row in table.rows)
-    assert table.sources == ()
+    assert table.provenance().empty
     rows = section(table, PHRASE)
     assert texts(table, rows["1"]) == ["1", "the 0.09", "august 0.08", "-", "-"]
     assert texts(table, rows["next: august"]) == ["next: august", "not among the ten", "0.08, rank 1", "-", "-"]
@@ -61,7 +61,7 @@ def test_every_printed_word_is_there() -> None:
     table = table_4(results())
     for one in paper.TABLE_4:
         rows = section(table, one.phrase)
-        found = [rows[str(i)].data[f"paper_{one.variant}_word"] for i in range(1, 11)]
+        found = [rows[str(i)].values()[f"paper_{one.variant}_word"] for i in range(1, 11)]
         assert found == [word for word, _ in one.words]
 
 
@@ -80,10 +80,9 @@ def test_ours_is_the_trial_of_lowest_validation_perplexity() -> None:
     assert texts(table, found["next: august"])[3:] == ["0.5, rank 1"] * 2
     assert found["1"].section == f"... {PHRASE} + august (PTB, small (200 units))"
     assert not found["1"].dim
-    sources = [s for s in table.sources if s.row == found["1"].name]
-    assert [(s.column, s.study, s.trial_ids) for s in sources] == [
-        (f"{setting.variant}_word", name_of(setting), "confirm-paper-s102") for setting in settings
-    ]
+    for setting in settings:
+        for row in (found["1"], found["next: august"]):
+            assert row.data[f"{setting.variant}_word"].trials == ((name_of(setting), "confirm-paper-s102"),)
     others = section(table, paper.TABLE_4[0].phrase)
     assert texts(table, others["1"])[3:] == ["-", "-"]
 
@@ -110,7 +109,7 @@ def test_another_corpus_has_none_of_the_papers() -> None:
     setting = Setting("toy", "tiny", "real")
     rows = predictions(setting, "confirm-paper-s101", "w1 w2", WORDS, "w3", 4)
     table = table_4(made(rows, confirmed(setting, "paper", [90.0])))
-    assert {row.data["corpus"] for row in table.rows if row.data["phrase"] == "w1 w2"} == {"toy"}
+    assert {row.values()["corpus"] for row in table.rows if row.values()["phrase"] == "w1 w2"} == {"toy"}
     assert texts(table, section(table, "w1 w2")["1"])[1:] == ["-", "-", "-", "august 0.50"]
     assert len(table.rows) == 4 * 11 + 11  # the paper's are there all the same
 
