@@ -17,7 +17,7 @@ from trainables.storage.storage import StorageError
 def build_parser() -> argparse.ArgumentParser:
     """The command line of ``python -m study.run``."""
     parser = argparse.ArgumentParser(prog="python -m study.run", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--variant", required=True, choices=[*VARIANTS, "all"], help="the model; all: the four of them")
+    parser.add_argument("--variant", required=True, choices=[*VARIANTS, "all"], help="the model; all: every one")
     parser.add_argument("--size", required=True, choices=list(SIZES), help="of the network")
     parser.add_argument("--corpus", default="ptb", choices=list(CORPORA), help="default: %(default)s")
     add_flags(parser, BUDGET)

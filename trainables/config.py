@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from trainables.recipes import (
     BATCH_SIZE,
     BPTT,
+    CELLS,
     CORPORA,
-    NUM_LAYERS,
+    DROPOUTS,
     SIZES,
     TARGET_GRADIENT,
     TARGET_GRADIENTS,
@@ -33,7 +34,7 @@ class TrialConfig:
     """
 
     variant: str
-    """A name in ``recipes.VARIANTS``; decides tying and whether the augmented loss is used."""
+    """A name in ``recipes.VARIANTS``; decides the model's parts, tying and whether the augmented loss is used."""
     size: str
     """A name in ``recipes.SIZES``; decides the hidden size."""
     corpus: str
@@ -74,6 +75,8 @@ class TrialConfig:
         check_choice("variant", self.variant, VARIANTS)
         check_choice("size", self.size, SIZES)
         check_choice("corpus", self.corpus, CORPORA)
+        check_choice("cell", self.cell, CELLS)
+        check_choice("dropout", self.dropout, DROPOUTS)
         check_integer("seed", self.seed, low=0)
         check_integer("max_epochs", self.max_epochs, low=1)
         _real("drop_prob", self.drop_prob, low=0.0, high=1.0, high_open=True)
@@ -116,6 +119,16 @@ class TrialConfig:
         return VARIANTS[self.variant].augmented_loss
 
     @property
+    def cell(self) -> str:
+        """The recurrent layers, a name in ``recipes.CELLS``."""
+        return VARIANTS[self.variant].cell
+
+    @property
+    def dropout(self) -> str:
+        """The kind of dropout, a name in ``recipes.DROPOUTS``."""
+        return VARIANTS[self.variant].dropout
+
+    @property
     def hidden_size(self) -> int:
         """Units of each layer and of a word vector."""
         return SIZES[self.size].hidden_size
@@ -129,14 +142,6 @@ class TrialConfig:
     def alpha(self) -> float | None:
         """Weight of the augmented loss, alpha = gamma * tau (appendix A)."""
         return None if self.gamma is None or self.tau is None else self.gamma * self.tau
-
-    @property
-    def num_params(self) -> int:
-        """Trainable parameters, one bias vector per gate."""
-        hidden, vocab = self.hidden_size, self.vocab_size
-        layers = NUM_LAYERS * (8 * hidden * hidden + 4 * hidden)
-        decoder = 0 if self.tie_weights else vocab * hidden + vocab
-        return vocab * hidden + layers + decoder
 
     def lr_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 1 (appendix A, footnote 4)."""

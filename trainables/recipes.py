@@ -33,6 +33,10 @@ TAU = 20.0  # temperature of the augmented loss; paper A
 TARGET_GRADIENT = "flow"
 TARGET_GRADIENTS = ("flow", "stop")
 
+# The parts that a variant may name, and where their code is.
+CELLS: Mapping[str, str] = {"lstm": "trainables.models.cells.lstm:LSTM"}
+DROPOUTS: Mapping[str, str] = {"variational": "trainables.models.dropout:Variational"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
@@ -45,6 +49,10 @@ class Variant:
     """RE: the decoder is the embedding, and has no bias (section 4)."""
     augmented_loss: bool
     """AL: J_tot = J + alpha J_aug (eq. 3.3)."""
+    cell: str = "lstm"
+    """The recurrent layers, a name in ``CELLS``; paper A."""
+    dropout: str = "variational"
+    """A name in ``DROPOUTS``; paper A."""
 
 
 VARIANTS: Mapping[str, Variant] = {

@@ -13,8 +13,7 @@ from analysis.stats.intervals import CONFIDENCE
 from analysis.tables.table import Column, Measured, Row, Table, interval, joined, number, plain, register
 from analysis.tables.table1_2 import KINDS, SPLITS, TABLE_1_SETTINGS, perplexity
 from study.records.records import Setting
-from trainables.config import paper_config
-from trainables.recipes import CORPORA, SIZES, VARIANTS
+from trainables.recipes import CORPORA, NUM_LAYERS, SIZES, VARIANTS
 
 # Systems of Table 3 that have the shape of one of this project's networks: (size, tied) -> systems.
 _SAME_SHAPE = {
@@ -77,7 +76,7 @@ def _literature_rows(results: Results) -> Iterator[Row]:
             "system": f"{system}, {first.citation}" if first.citation else system,
             **{f"printed_{key}": own[q].printed if q in own else None for key, q in _QUANTITIES.items()},
             **{f"paper_{key}": own[q].value if q in own else None for key, q in _QUANTITIES.items()},
-            "num_params": _num_params(*shape) if shape else None,
+            "num_params": _lstm_params("ptb", *shape) if shape else None,
             **values,
         }
         yield Row(name=system, data=data, section="The paper's list", notes=notes)
@@ -100,7 +99,7 @@ def _own_rows(results: Results) -> Iterator[Row]:
             **{f"paper_{key}": None for key in _QUANTITIES},
             **{f"printed_{split}": n.printed if n else None for split, n in printed.items()},
             **{f"paper_{split}": n.value if n else None for split, n in printed.items()},
-            "num_params": paper_config(setting.variant, setting.size, setting.corpus).num_params,
+            "num_params": _recorded(results, setting),
             **values,
         }
         section = "Our other networks (printed: Table 1)"
@@ -123,9 +122,24 @@ def _results(results: Results, setting: Setting | None) -> tuple[dict[str, Measu
     return values, tuple(missing)
 
 
-def _num_params(size: str, tied: bool) -> int:
-    variant = next(v.name for v in VARIANTS.values() if v.tie_weights == tied)
-    return paper_config(variant, size, "ptb").num_params
+def _lstm_params(corpus: str, size: str, tied: bool) -> int:
+    """V H of the embedding, as many and V of an untied decoder, 8 H^2 + 4 H of each layer.
+
+    By the formula, so that it stands beside what the trials have counted in their models.
+    """
+    hidden, vocab = SIZES[size].hidden_size, CORPORA[corpus].vocab_size
+    decoder = 0 if tied else vocab * hidden + vocab
+    return vocab * hidden + decoder + NUM_LAYERS * (8 * hidden**2 + 4 * hidden)
+
+
+def _recorded(results: Results, setting: Setting) -> Measured:
+    """Parameters that a setting's trials have counted, if they agree."""
+    study = study_of(results, setting)
+    if study is None:
+        return Measured(None)
+    trials = study.trials[study.trials["num_params"].notna()]
+    counts = set(trials["num_params"])
+    return Measured(int(counts.pop()) if len(counts) == 1 else None, keys_of(trials))
 
 
 @register("parameters")
@@ -146,7 +160,7 @@ def parameters(results: Results) -> Table:
         name="parameters",
         title="Trainable parameters",
         caption=(
-            "Computed from the paper's recipe, one bias vector per gate; recorded: as the trials counted them. "
+            "Computed for the paper's LSTM, one bias vector per gate; recorded: as the trials counted them. "
             "The paper's counts are those of its Table 3 for networks of the same shape."
         ),
         rows=tuple(_parameter_rows(results)),
@@ -161,18 +175,22 @@ def _parameter_rows(results: Results) -> Iterator[Row]:
         c for c in settings_with_records(results) if c.corpus in CORPORA and c.size in SIZES and c.variant in VARIANTS
     ]
     for corpus, size in shapes | dict.fromkeys((c.corpus, c.size) for c in run):
-        for tied in (False, True):
-            variants = [v for v in VARIANTS.values() if v.tie_weights == tied]
-            systems = _SAME_SHAPE.get((size, tied), ()) if corpus == "ptb" else ()
+        for cell, tied in dict.fromkeys((v.cell, v.tie_weights) for v in VARIANTS.values()):
+            variants = [v for v in VARIANTS.values() if (v.cell, v.tie_weights) == (cell, tied)]
+            of_paper = cell == "lstm"
+            systems = _SAME_SHAPE.get((size, tied), ()) if of_paper and corpus == "ptb" else ()
             same = [n for n in paper.NUMBERS if n.quantity == "num_params" and n.system in systems]
             trials = results.trials
             trials = trials[(trials["corpus"] == corpus) & (trials["size"] == size) & trials["num_params"].notna()]
             trials = trials[trials["variant"].isin([v.name for v in variants])]
-            computed = paper_config(variants[0].name, size, corpus).num_params
+            if trials.empty and not of_paper:
+                continue
+            computed = _lstm_params(corpus, size, tied) if of_paper else None
             counts = sorted({int(n) for n in trials["num_params"]})
             cited = (f"{n.system}, {n.citation}" if n.citation else n.system for n in same)
+            wrong = [n for n in counts if computed is not None and n != computed]
             yield Row(
-                name=f"{corpus}/{size}/{'tied' if tied else 'untied'}",
+                name=f"{corpus}/{size}/{'' if of_paper else f'{cell}/'}{'tied' if tied else 'untied'}",
                 data={
                     "corpus": CORPORA[corpus].title,
                     "size": size,
@@ -182,5 +200,5 @@ def _parameter_rows(results: Results) -> Iterator[Row]:
                     "paper": ", ".join(dict.fromkeys(n.printed for n in same)) or None,
                     "paper_system": joined(cited) or None,
                 },
-                notes=tuple(f"trials recorded {n:,} parameters, not {computed:,}" for n in counts if n != computed),
+                notes=tuple(f"trials recorded {n:,} parameters, not {computed:,}" for n in wrong),
             )

@@ -44,6 +44,7 @@ from study.search.setting_search import SettingSearch
 from study.spec.spec import StudySpec
 from trainables.config import TrialConfig
 from trainables.data.corpora import load_corpus
+from trainables.models import num_params
 from trainables.recipes import SIZES, VARIANTS
 from trainables.storage import checkpoint
 from trainables.storage.storage import delete, write_bytes
@@ -79,9 +80,8 @@ class InstantTrainable(tune.Trainable):
 def instant_rows(job: TrialJob) -> Iterator[dict[str, Any]]:
     """The reports of a trial: a learning curve that depends on its parameters alone."""
     config = TrialConfig.from_dict(job.trial)
-    num_params = config.num_params
     distance = abs(math.log(config.lr)) + 4 * abs(config.drop_prob - 0.4) + abs(math.log(config.init_range / 0.05)) / 4
-    best = math.inf
+    best, num_parameters = math.inf, num_params(config)
     for epoch in range(1, config.max_epochs + 1):
         valid_ppl = 80.0 * (1 + 0.1 * distance) * (1 + 3 / epoch) + 0.01 * epoch
         best = min(best, valid_ppl)
@@ -96,7 +96,7 @@ def instant_rows(job: TrialJob) -> Iterator[dict[str, Any]]:
             "tokens_per_s": 1e4,
             "epoch_s": 60.0,
             "peak_memory_bytes": 10**9,
-            "num_params": num_params,
+            "num_params": num_parameters,
             "done": epoch == config.max_epochs,
         }
         if row["done"] and job.evaluate_test:

@@ -17,7 +17,8 @@ from rich.console import Console
 from study.driver.packs import check_pack
 from study.records.records import Setting, default_storage, is_remote
 from study.spec.spec import NUM_SEEDS, StudySpec
-from trainables.fused.precision import PRECISIONS, check_precision, default_precision
+from trainables.config import paper_config
+from trainables.fused.precision import PRECISIONS, trial_precision
 from trainables.recipes import SIZES
 from trainables.storage.storage import open_storage
 
@@ -114,7 +115,6 @@ def make_batch(
     """
     gpus = gpus_per_trial(arguments, size)
     device = "cuda" if gpus > 0 else "cpu"
-    precision = check_precision(arguments.precision or default_precision(device), device)
     specs = tuple(
         StudySpec(
             setting=Setting(corpus, size, variant),
@@ -123,7 +123,7 @@ def make_batch(
             num_sessions=num_sessions,
             num_seeds=arguments.seeds,
             search_seed=search_seed,
-            precision=precision,
+            precision=trial_precision(paper_config(variant, size, corpus), arguments.precision, device),
         )
         for variant in variants
     )

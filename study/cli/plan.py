@@ -15,7 +15,9 @@ from study.cli.options import Batch
 from study.driver.progress import duration
 from study.spec.spec import StudySpec
 from trainables.data.batching import num_windows
+from trainables.fused import supports
 from trainables.fused.precision import cpu_precisions
+from trainables.models import num_params
 from trainables.pack.probe import in_own_process, probe_step_seconds
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
@@ -64,13 +66,13 @@ def estimate(spec: StudySpec, *, device: str, num_threads: int) -> Estimate:
 
 
 def precision_advice(spec: StudySpec, guess: Estimate) -> str | None:
-    """Which precision pays on this machine's CPU, measured; None where it has fp32 alone.
+    """Which precision pays on this machine's CPU, measured; None where it, or the study's model, has fp32 alone.
 
     Args:
         spec: a study that is to be trained on this machine's CPU.
         guess: its estimate, in the study's own precision.
     """
-    if len(cpu_precisions()) < 2:
+    if len(cpu_precisions()) < 2 or not supports(spec.paper):
         return None
     window_s = {spec.precision: guess.window_s}
     for precision in cpu_precisions():
@@ -145,7 +147,7 @@ def _print_study(spec: StudySpec, guess: Estimate, device: str, console: Console
     setting, hours = spec.setting, guess.hours(spec)
     console.print(
         f"[bold]{VARIANTS[setting.variant].label}[/], {setting.size} ({SIZES[setting.size].hidden_size} units), "
-        f"{CORPORA[setting.corpus].title}: {spec.paper.num_params:,} parameters, study {spec.name}",
+        f"{CORPORA[setting.corpus].title}: {num_params(spec.paper):,} parameters, study {spec.name}",
         highlight=False,
         soft_wrap=True,
     )

@@ -11,9 +11,11 @@ from rich.console import Console
 
 from study.spec.spec import StudySpec
 from trainables.data.batching import zipf_tokens
+from trainables.fused import supports
 from trainables.pack.pack import Pack
 from trainables.pack.probe import in_own_process
 from trainables.pack.size import measure_num_slots
+from trainables.recipes import VARIANTS
 
 FORCE = "STUDY_FORCE_PACK"
 """Set to 1, a pack is allowed on a CPU: for tests, which have no GPU."""
@@ -35,9 +37,15 @@ def check_pack(specs: Sequence[StudySpec], pack: int | None, *, device: str, con
         The number; None for auto where no GPU is here: ``measure_pack`` tells on one of the cluster's.
 
     Raises:
-        ValueError: if there are not enough slots for the variants, the device is a CPU, or its memory does not hold
-            them.
+        ValueError: if there are not enough slots for the variants, a variant's model is not the fused step's, the
+            device is a CPU, or its memory does not hold them.
     """
+    alone = ", ".join(VARIANTS[spec.setting.variant].label for spec in specs if not supports(spec.paper))
+    if alone and pack is None:
+        console.print(f"--pack auto: 1, a pack's step does not support {alone}", markup=False)
+        return 1
+    if alone and pack != 1:
+        raise ValueError(f"--pack must be 1 with {alone}, got {pack}: a pack's step does not support this model")
     if device == "cpu":
         if pack is None:
             console.print("--pack auto: 1, on a CPU a process for each trial is faster")

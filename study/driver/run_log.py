@@ -12,6 +12,7 @@ from ray import tune
 from study.search.setting_search import SettingSearch
 from study.spec.spaces import space_hash
 from study.spec.spec import REDUCTION_FACTOR
+from trainables.models import num_params
 
 _HEARTBEAT_S = 30.0
 
@@ -62,7 +63,7 @@ class RunLog(tune.Callback):
                 "grace_period": spec.grace_period,
                 "reduction_factor": REDUCTION_FACTOR,
                 "hidden_size": spec.paper.hidden_size,
-                "num_params": spec.paper.num_params,
+                "num_params": num_params(spec.paper),
                 "precision": spec.precision,
             }
             if ended:

@@ -27,6 +27,7 @@ from study.records.records import EPOCHS, Records, Setting
 from study.records.trials import BEST_FIRST, may_win_search
 from study.spec.spec import StudySpec
 from trainables.config import TrialConfig
+from trainables.models import num_params
 from trainables.recipes import NUMERICS
 
 _NOT_REPORTED = {"study", "trial_id", "attempt", "block"}
@@ -274,7 +275,7 @@ class Ledger:
             "best_epoch": trial.best_epoch,
             "best_valid_ppl": trial.best_valid_ppl,
             "final_valid_ppl": trial.valid_ppl[max(trial.valid_ppl)] if trial.valid_ppl else None,
-            "num_params": trial.num_params or trial.config.num_params,
+            "num_params": trial.num_params or num_params(trial.config),
             "device_s": trial.device_s,
             "error": trial.error,
             "precision": self.spec.precision,

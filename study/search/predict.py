@@ -25,7 +25,8 @@ from trainables.data.batching import as_tokens
 from trainables.data.corpora import Corpus
 from trainables.data.phrases import NAMED_WORDS, NUM_PREDICTED, PHRASES, Phrase
 from trainables.fused.precision import use_precision
-from trainables.models.vdlstm import VDLSTM
+from trainables.models import build_model
+from trainables.models.base import LanguageModel
 from trainables.storage.checkpoint import CheckpointError, CheckpointFolder
 from trainables.trial.predictions import encode, frequent_words, most_probable, next_word, position_after, read_text
 
@@ -173,7 +174,7 @@ def _place(question: Question, corpus: Corpus) -> int:
     return place
 
 
-def _best_model(trial: TrialRecord, spec: StudySpec, storage: str, device: str) -> tuple[VDLSTM, int]:
+def _best_model(trial: TrialRecord, spec: StudySpec, storage: str, device: str) -> tuple[LanguageModel, int]:
     """The trial's best weights and their epoch.
 
     Raises:
@@ -185,7 +186,7 @@ def _best_model(trial: TrialRecord, spec: StudySpec, storage: str, device: str) 
             f"its best weights, checkpoints/{spec.name}/{trial.trial_id}/best.pt, are not under {storage}: bring them "
             "there from where the study ran"
         )
-    model = VDLSTM.from_config(trial.config, device=device)
+    model = build_model(trial.config, device=device)
     try:
         model.load_state_dict(state["model"])
     except (KeyError, RuntimeError) as error:

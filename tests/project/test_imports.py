@@ -31,8 +31,6 @@ FLOORS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }  # fmt: skip
 """The folders and modules of each package from the top to the bottom: each imports what stands below it alone. Those of
 one floor do not import each other."""
-UPWARD = {("trainables.models.vdlstm", "trainables.fused.layer")}
-"""The model runs its layers by the fast path's code; it has no slower one of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +153,7 @@ def upward(sources: Mapping[str, str]) -> list[str]:
         floor = {name: number for number, names in enumerate(FLOORS[package]) for name in names}
         for line, name in imports(module, source, known):
             to = name.split(".")
-            if to[0] != package or len(to) == 1 or to[1] == path[0] or (module, name) in UPWARD:
+            if to[0] != package or len(to) == 1 or to[1] == path[0]:
                 continue
             if floor[to[1]] <= floor[path[0]]:
                 found.append(f"{module}:{line} imports {name}: {to[1]} does not stand below {path[0]}")
@@ -210,9 +208,9 @@ CLEAN = {
     "trainables.recipes": "from dataclasses import dataclass",
     "trainables.config": "import math\nfrom trainables.recipes import SIZES",
     "trainables.models": "",
-    "trainables.models.vdlstm": "import torch\nfrom ..config import TrialConfig",
+    "trainables.models.base": "import torch\nfrom ..config import TrialConfig",
     "trainables.tune": "",
-    "trainables.tune.trainable": "from ray import tune\nfrom trainables.models.vdlstm import VDLSTM",
+    "trainables.tune.trainable": "from ray import tune\nfrom trainables.models.base import LanguageModel",
     "study": "",
     "study.records": "",
     "study.records.records": "import pyarrow as pa",
@@ -234,17 +232,17 @@ def test_what_is_allowed_passes() -> None:
     ("module", "line", "expected"),
     [
         (
-            "trainables.models.vdlstm",
+            "trainables.models.base",
             "import study.records.records",
-            "trainables.models.vdlstm:1 imports study.records",
+            "trainables.models.base:1 imports study.records",
         ),
-        ("trainables.models.vdlstm", "from study.records import records", "imports study.records.records"),
-        ("trainables.models.vdlstm", "from analysis.records.load import epochs", "imports analysis.records.load"),
-        ("trainables.models.vdlstm", "from ...study.driver import driver", "imports study.driver.driver"),
-        ("trainables.models.vdlstm", "def f():\n    import ray", "trainables.models.vdlstm:2 imports ray"),
-        ("trainables.models.vdlstm", "from ray.tune import Trainable", "imports ray.tune"),
+        ("trainables.models.base", "from study.records import records", "imports study.records.records"),
+        ("trainables.models.base", "from analysis.records.load import epochs", "imports analysis.records.load"),
+        ("trainables.models.base", "from ...study.driver import driver", "imports study.driver.driver"),
+        ("trainables.models.base", "def f():\n    import ray", "trainables.models.base:2 imports ray"),
+        ("trainables.models.base", "from ray.tune import Trainable", "imports ray.tune"),
         ("trainables.config", "import numpy as np", "trainables.config:1 imports numpy"),
-        ("trainables.config", "from trainables.models import vdlstm", "imports trainables.models.vdlstm: it is a leaf"),
+        ("trainables.config", "from trainables.models import base", "imports trainables.models.base: it is a leaf"),
         ("trainables.recipes", "from trainables.config import TrialConfig", "imports trainables.config"),
         ("study.driver.driver", "from analysis.records import load", "imports analysis.records.load"),
         ("study.driver.driver", "import importlib\nimportlib.import_module('analysis.paper')", "driver:2 imports"),
@@ -258,7 +256,7 @@ def test_what_is_allowed_passes() -> None:
         ("analysis.tables", "from study.driver.driver import run", "imports study.driver.driver"),
         ("analysis.tables", "from study.driver import driver", "imports study.driver.driver"),
         ("analysis.tables", "import study", "imports study"),
-        ("analysis.tables", "from trainables.models.vdlstm import VDLSTM", "imports trainables.models.vdlstm -> torch"),
+        ("analysis.tables", "from trainables.models import base", "imports trainables.models.base -> torch"),
         ("analysis.tables", "from trainables.tune.trainable import T", "imports trainables.tune.trainable -> ray"),
     ],
 )

@@ -5,6 +5,7 @@ from study.cli.plan import Estimate
 from study.records.records import Setting
 from study.run import build_parser, main
 from study.spec.spec import StudySpec
+from trainables.models import num_params
 from trainables.pack.probe import Probe
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
@@ -84,7 +85,7 @@ def test_every_setting_has_a_plan_with_its_exact_parameter_count(
     assert main(flags) == 0
     (config,) = instant_probe
     out = capsys.readouterr().out
-    assert f"{config.num_params:,} parameters" in out
+    assert f"{num_params(config):,} parameters" in out
     assert all(block in out for block in ("default", "random", "tpe", "confirm"))
     assert not list(tmp_path.iterdir())
 

@@ -15,6 +15,7 @@ from analysis.records.load import Results, empty_frame
 from study.records.records import HIVE_KEYS, SCHEMAS, Setting
 from tests.support.synthetic import START, split_evaluations
 from trainables.config import paper_config
+from trainables.models import num_params
 from trainables.recipes import SIZES
 
 Row = dict[str, Any]
@@ -33,7 +34,7 @@ def trial(setting: Setting, trial_id: str, ppl: float | None = None, **columns: 
         **config.to_dict(), "alpha": config.alpha, "study": name_of(setting), "trial_id": trial_id, "attempt": 1,
         "block": trial_id.split("-")[0], "audit": False, "status": "complete", "stopped_by": "max_epochs",
         "num_epochs": config.max_epochs, "best_epoch": config.max_epochs, "best_valid_ppl": ppl,
-        "final_valid_ppl": ppl, "num_params": config.num_params, "device_s": 36.0, "precision": "fp32",
+        "final_valid_ppl": ppl, "num_params": num_params(config), "device_s": 36.0, "precision": "fp32",
         "git_commit": "c0ffee", "started_at": start, "ended_at": start + timedelta(hours=1),
     }  # fmt: skip
     return row | columns

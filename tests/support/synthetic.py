@@ -16,6 +16,7 @@ from analysis import paper
 from study.records.evaluations import SPLITS, evaluations_of
 from study.records.records import Records, Setting
 from trainables.config import paper_config
+from trainables.models import num_params
 from trainables.recipes import SIZES, VARIANTS
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -69,7 +70,7 @@ def write_trial(
     trial = {
         **{k: v for k, v in config.to_dict().items() if k not in Setting._fields}, "alpha": config.alpha,
         "study": study, "trial_id": trial_id, "attempt": attempt, "block": block, "audit": False, "status": status,
-        "num_params": config.num_params, "started_at": START,
+        "num_params": num_params(config), "started_at": START,
     }  # fmt: skip
     if ended:
         trial |= {

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables import recipes
 from trainables.config import TrialConfig, paper_config
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
@@ -146,20 +147,22 @@ def test_round_trip_through_plain_values(drop_prob: float, lr: float, seed: int,
 
 
 @pytest.mark.parametrize(
-    ("corpus", "size", "untied", "tied"),
+    ("part", "message"),
     [
-        ("ptb", "small", 4_651_600, 2_641_600),
-        ("ptb", "medium", 19_775_200, 13_265_200),
-        ("ptb", "large", 66_022_000, 51_012_000),
-        ("wikitext2", "small", 13_986_078, 7_297_200),
-        ("wikitext2", "medium", 50_059_878, 28_395_900),
-        ("wikitext2", "large", 135_879_278, 85_929_000),
+        ({"cell": "gru"}, "cell must be one of lstm, got 'gru'"),
+        ({"dropout": "none"}, "dropout must be one of variational, got 'none'"),
     ],
 )
-def test_parameters_of_the_paper_s_models(corpus: str, size: str, untied: int, tied: int) -> None:
-    """Counted by hand from the shapes, one bias vector per gate; a learned decoder bias only when untied."""
-    expected = {"baseline": untied, "al": untied, "re": tied, "real": tied}
-    assert {v: paper_config(v, size, corpus).num_params for v in VARIANTS} == expected
+def test_a_variant_of_an_unknown_part_is_refused(
+    part: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(recipes.VARIANTS, "re", dataclasses.replace(VARIANTS["re"], **part))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        paper_config("re", "small", "ptb")
+
+
+def test_the_papers_models_have_the_default_parts() -> None:
+    assert {(v.cell, v.dropout) for v in VARIANTS.values()} == {("lstm", "variational")}
 
 
 @pytest.mark.parametrize(("epoch", "lr"), [(1, 1.0), (5, 1.0), (6, 0.9), (7, 0.9**2), (49, 0.9**44), (50, 0.9**45)])

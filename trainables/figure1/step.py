@@ -31,8 +31,9 @@ from trainables.figure1.optimizer import SubspaceOptimizer
 from trainables.fused.layer import LayerBuffers, layer_backward, layer_forward
 from trainables.fused.matmul import add_outer, add_rows, norms, product, shared_rows
 from trainables.fused.scores import rows_per_block
+from trainables.fused.single import State
 from trainables.fused.weights import StackWeights
-from trainables.models.vdlstm import VDLSTM, State
+from trainables.models.base import LanguageModel
 
 _TOKENS_PER_CHUNK = 350  # whose scores stand at once, as in ``head.py``
 _TARGETS_MULTIPLE = 32  # see ``fused.step.TARGETS_MULTIPLE``
@@ -60,19 +61,25 @@ class SubspaceStep:
         config: the loss, the clipping, the batch.
     """
 
-    def __init__(self, model: VDLSTM, config: SubspaceConfig) -> None:
+    def __init__(self, model: LanguageModel, config: SubspaceConfig) -> None:
         self.config = config
         self.weights = StackWeights.of(model)
         self.d_weights = self.weights.like_without()
         like = self.weights.embedding
-        shape = (1, config.bptt, config.batch_size, model.hidden_size)
-        self.augmented_scale = config.beta * config.tau * model.vocab_size
+        _, vocab_size, hidden_size = like.shape
+        shape = (1, config.bptt, config.batch_size, hidden_size)
+        self.augmented_scale = config.beta * config.tau * vocab_size
         """Of dJ_tot / da: beta tau |V|."""
         self._flows = config.target_gradient == "flow" and config.beta > 0
         self._buffers = [LayerBuffers(*shape, like=like) for _ in self.weights.layers]
         self._d_x = [like.new_empty(shape) for _ in self.weights.layers]
-        self._d_hidden = like.new_empty(1, config.bptt * config.batch_size, model.hidden_size)
+        self._d_hidden = like.new_empty(1, config.bptt * config.batch_size, hidden_size)
         self.optimizer = SubspaceOptimizer(config.optimizer, self.weights.trial(0), preconditioned=["decoder_weight"])
+
+    def zero_state(self) -> State:
+        """The state at an epoch's start."""
+        hidden, cell = self.weights.zero_state(self.config.batch_size)
+        return hidden.squeeze(1), cell.squeeze(1)
 
     @torch.no_grad()
     def gradients(self, inputs: Tensor, targets: Tensor, state: State) -> tuple[Window, State]:

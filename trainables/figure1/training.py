@@ -19,8 +19,8 @@ from trainables.data.batching import as_tokens, to_streams, windows, zipf_tokens
 from trainables.figure1.config import SubspaceConfig
 from trainables.figure1.step import SubspaceStep, normalise_rows
 from trainables.fused.weights import check_weights, to_cpu
+from trainables.models import make_model
 from trainables.models.distance import ExplainedShare, subspace_distance
-from trainables.models.vdlstm import VDLSTM
 from trainables.recipes import CORPORA
 from trainables.trial.epoch_result import NonFiniteLossError
 from trainables.trial.seeds import make_generators
@@ -76,7 +76,7 @@ class SubspaceTraining:
         self.vocab_size = vocab_size
         self._streams = to_streams(excerpt, config.batch_size)
         generator, _ = make_generators(config.seed)
-        self.model = VDLSTM(
+        self.model = make_model(
             vocab_size,
             config.hidden_size,
             tie_weights=False,
@@ -100,7 +100,7 @@ class SubspaceTraining:
             NonFiniteLossError: if a loss or a gradient is not finite; the weights are then of no use.
         """
         config, epoch = self.config, self.epoch + 1
-        state = self.model.zero_state(config.batch_size)
+        state = self._step.zero_state()
         measured = []  # J, J_aug and the gradient's norm of each window
         explained = ExplainedShare()
         for inputs, targets in windows(self._streams, config.bptt, partial=False):
@@ -169,7 +169,7 @@ def measure_epoch_s(config: SubspaceConfig, *, num_threads: int, num_windows: in
     training = SubspaceTraining(
         config, zipf_tokens(CORPORA[config.corpus].vocab_size, config.num_tokens, seed=config.seed)
     )
-    state, seconds = training.model.zero_state(config.batch_size), []
+    state, seconds = training._step.zero_state(), []
     for _, (inputs, targets) in zip(
         range(num_windows), windows(training._streams, config.bptt, partial=False), strict=False
     ):

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 
 import torch
 
+from trainables.config import TrialConfig
 from trainables.fused import matmul as products
+from trainables.fused import supports
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -55,6 +57,28 @@ def check_precision(precision: str, device: torch.device | str) -> str:
             "products would be slower than fp32"
         )
     return precision
+
+
+def trial_precision(config: TrialConfig, precision: str | None, device: torch.device | str) -> str:
+    """The precision that a trial is trained in on a device.
+
+    Args:
+        config: the trial.
+        precision: what was asked for; None for the device's default where the fused step supports the trial, and for
+            fp32 where it does not.
+        device: where.
+
+    Raises:
+        ValueError: as ``check_precision``, or if a trial that is trained by autograd is asked for another than fp32.
+    """
+    if supports(config):
+        return check_precision(precision or default_precision(device), device)
+    if precision not in (None, "fp32"):
+        raise ValueError(
+            f"precision must be fp32 for variant {config.variant!r}, got {precision!r}: the fused step, which alone "
+            f"rounds operands, does not support cell {config.cell!r} with {config.dropout} dropout"
+        )
+    return "fp32"
 
 
 @contextmanager

@@ -8,7 +8,11 @@ from torch import Tensor
 from trainables.config import TrialConfig
 from trainables.fused.step import StackStep, make_window
 from trainables.fused.weights import StackWeights
-from trainables.models.vdlstm import VDLSTM, State
+from trainables.models.base import LanguageModel
+from trainables.models.dropout import scale_masks
+
+State = tuple[Tensor, Tensor]
+"""(hidden, cell), each (L, B, H); the hidden state is the undropped one."""
 
 
 class Step:
@@ -20,28 +24,31 @@ class Step:
         compact: whether the head is compacted; None for the measured rule.
     """
 
-    def __init__(self, model: VDLSTM, config: TrialConfig, *, compact: bool | None = None) -> None:
-        self.model = model
+    def __init__(self, model: LanguageModel, config: TrialConfig, *, compact: bool | None = None) -> None:
+        self.config = config
         self.stack = StackStep(StackWeights.of(model), [config], refill=False, compact=compact)
 
-    def gradients(
-        self, inputs: Tensor, targets: Tensor, masks: Tensor, kept: Tensor, state: State
-    ) -> tuple[Tensor, Tensor, State]:
+    def zero_state(self) -> State:
+        """The state at an epoch's start."""
+        hidden, cell = self.stack.weights.zero_state(self.config.batch_size)
+        return hidden.squeeze(1), cell.squeeze(1)
+
+    def gradients(self, inputs: Tensor, targets: Tensor, kept: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """Forward and backward over a window; the gradients, summed over the streams, stay in the step.
 
         Args:
             inputs: (T, B) token ids on the CPU.
             targets: (T, B) token ids on the CPU.
-            masks: (L + 1, B, H), scaled, on the model's device.
-            kept: (L + 1, B, H) booleans on the CPU.
+            kept: (L + 1, B, H) booleans on the CPU, as ``draw_masks`` gives them.
             state: carried in.
 
         Returns:
             Sums of J and of J_aug over the window's tokens, each a scalar tensor, and the state to carry on.
         """
-        stack = self.stack
+        stack, config, like = self.stack, self.config, self.stack.weights.embedding
+        masks = scale_masks(kept, config.drop_prob, input_dropout=config.input_dropout, like=like)
         window = make_window(
-            inputs, targets, augmented=stack.augmented is not None, sparse=stack.sparse_embedding, device=masks.device
+            inputs, targets, augmented=stack.augmented is not None, sparse=stack.sparse_embedding, device=like.device
         )
         hidden, cell = (s.unsqueeze(1) for s in state)
         ce, augmented, (hidden, cell) = stack.gradients(window, masks.unsqueeze(1), kept.unsqueeze(1), (hidden, cell))

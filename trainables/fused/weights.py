@@ -10,14 +10,15 @@ from torch import Tensor
 from trainables.config import TrialConfig
 from trainables.fused.head import DecoderWeights
 from trainables.fused.layer import LayerWeights
-from trainables.models.vdlstm import VDLSTM
+from trainables.models import build_model
+from trainables.models.base import LanguageModel
 
 
 class StackWeights:
     """K trials' parameters, or their gradients.
 
     Args:
-        named: (K, ...) by the parameter's name, in the order of ``VDLSTM.named_parameters``.
+        named: (K, ...) by the parameter's name, in the order of the model's ``named_parameters``.
         tie_weights: RE.
     """
 
@@ -32,10 +33,10 @@ class StackWeights:
         self.decoder = DecoderWeights(decoder=decoder, bias=self.named.get("decoder_bias"), embedding=embedding)
 
     @classmethod
-    def of(cls, model: VDLSTM) -> StackWeights:
+    def of(cls, model: LanguageModel) -> StackWeights:
         """A stack of one: views of the model's parameters."""
         named = {name: p.detach().unsqueeze(0) for name, p in model.named_parameters()}
-        return cls(named, tie_weights=model.tie_weights)
+        return cls(named, tie_weights=model.outputs.tied)
 
     @classmethod
     def zeros(
@@ -43,7 +44,7 @@ class StackWeights:
     ) -> StackWeights:
         """A stack of zeros of the config's shape; each trial's memory is laid out as a trial's of its own."""
         word_major = torch.device(device).type != "cpu"
-        shapes = VDLSTM.from_config(config, word_major=word_major, device="meta")
+        shapes = build_model(config, word_major=word_major, device="meta")
         named = {}
         for name, p in shapes.named_parameters():
             transposed = p.dim() == 2 and not p.is_contiguous()

@@ -93,7 +93,7 @@ def total_loss(
     gamma: float | None = None,
     tau: float | None = None,
     target_gradient: str = "flow",
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """J_tot = J + alpha J_aug (eq. 3.3) with alpha = gamma tau (appendix A).
 
     Args:
@@ -107,7 +107,7 @@ def total_loss(
         target_gradient: as in ``augmented_loss``.
 
     Returns:
-        J_tot and J of each token, each (...).
+        J_tot, J and J_aug of each token, each (...); without the augmented loss J_tot is J, and J_aug zero.
 
     Raises:
         ValueError: if only one of gamma and tau is given.
@@ -117,9 +117,9 @@ def total_loss(
     scores = hidden @ decoder.t()
     ce = cross_entropy(scores if bias is None else scores + bias, targets)
     if gamma is None or tau is None:
-        return ce, ce
-    target_scores = target_logits(embedding, targets)
-    return ce + gamma * tau * augmented_loss(scores, target_scores, tau=tau, target_gradient=target_gradient), ce
+        return ce, ce, torch.zeros_like(ce)
+    augmented = augmented_loss(scores, target_logits(embedding, targets), tau=tau, target_gradient=target_gradient)
+    return ce + gamma * tau * augmented, ce, augmented
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

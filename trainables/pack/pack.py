@@ -19,8 +19,10 @@ from torch import Tensor
 
 from trainables.config import TrialConfig
 from trainables.data.batching import as_tokens, num_windows, windows
-from trainables.fused.precision import check_precision, default_precision, use_precision
+from trainables.fused import supports
+from trainables.fused.precision import trial_precision, use_precision
 from trainables.fused.step import Window, make_window
+from trainables.models import num_params
 from trainables.models.distance import subspace_distance
 from trainables.pack.stack import Stack
 from trainables.pack.window_table import WindowTable
@@ -44,8 +46,8 @@ class Pack:
         stacked: whether the slots are one stack; None for the device's better.
 
     Raises:
-        ValueError: if there is no slot, a token is outside the vocabulary, the split does not fill one window, or the
-            device does not have the precision.
+        ValueError: if there is no slot, the fused step does not support the template, a token is outside the
+            vocabulary, the split does not fill one window, or the device does not have the precision.
     """
 
     def __init__(
@@ -61,9 +63,14 @@ class Pack:
     ) -> None:
         if isinstance(num_slots, bool) or not isinstance(num_slots, int) or num_slots < 1:
             raise ValueError(f"num_slots must be a whole number of at least 1, got {num_slots!r}")
+        if not supports(template):
+            raise ValueError(
+                f"the trials of a pack must be of the fused step's models, which cell {template.cell!r} with "
+                f"{template.dropout} dropout is none of: variant {template.variant!r} trains by itself"
+            )
         self.template, self.num_slots, self.dtype = template, num_slots, dtype
         self.device = torch.device(device)
-        self.precision = check_precision(precision or default_precision(self.device), self.device)
+        self.precision = trial_precision(template, precision, self.device)
         self._streams = training_streams(train, template)
         self._num_windows = num_windows(self._streams.numel(), template.batch_size, template.bptt)
         self._stacked = self.device.type == "cuda" if stacked is None else stacked
@@ -230,7 +237,7 @@ class PackSlot:
     @property
     def num_params(self) -> int:
         """Trainable parameters."""
-        return self._pack.template.num_params
+        return num_params(self._pack.template)
 
     def state_dict(self) -> dict[str, Any]:
         """As ``Pack.state_dict``."""
@@ -300,9 +307,11 @@ def begin_trial(
 ) -> Training | PackOfOne:
     """A trial by itself, by what is faster on the device: on a GPU, kernel by kernel, launches would take most time.
 
+    A trial that the fused step does not support is trained by autograd on every device.
+
     Arguments and errors are those of ``PackOfOne``.
     """
-    if torch.device(device).type == "cuda":
+    if torch.device(device).type == "cuda" and supports(config):
         return PackOfOne(config, train, state, device=device, dtype=dtype, precision=precision)
     training = Training(config, train, device=device, dtype=dtype, precision=precision)
     if state is not None:

@@ -19,7 +19,8 @@ from torch import Tensor
 from trainables.config import TrialConfig
 from trainables.fused.step import StackStep, Window
 from trainables.fused.weights import StackWeights, check_weights, to_cpu
-from trainables.models.vdlstm import VDLSTM, draw_masks
+from trainables.models import build_model
+from trainables.models.dropout import draw_masks
 from trainables.pack.cuda_graph import capture
 from trainables.recipes import NUM_LAYERS
 from trainables.trial.epoch_result import EpochResult, NonFiniteLossError, divergence, epoch_result
@@ -85,7 +86,7 @@ class Stack:
         weight_generator, mask_generator = make_generators(config.seed)
         if state is None:
             dtype = self.weights.embedding.dtype
-            model = VDLSTM.from_config(config, generator=weight_generator, dtype=dtype)
+            model = build_model(config, generator=weight_generator, dtype=dtype)
             weights: dict[str, Tensor] = dict(model.named_parameters())
         else:
             check_same_trial(config, state)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from trainables.data.batching import IGNORED, evaluation_streams, windows
+from trainables.fused import reads
 from trainables.fused.layer import run_layers
 from trainables.fused.matmul import product, shared_rows
 from trainables.fused.weights import StackWeights
-from trainables.models.vdlstm import VDLSTM
+from trainables.models.base import LanguageModel
 
 TOKENS_PER_WINDOW = 700
 """Tokens read at once; the state is carried, so it decides speed and memory but not the result."""
@@ -19,7 +21,7 @@ LOGITS_PER_CHUNK = 8_000_000
 """Logits that stand at once."""
 
 
-def nats_per_token(model: VDLSTM, tokens: Tensor, *, eos_id: int, batch_size: int) -> float:
+def nats_per_token(model: LanguageModel, tokens: Tensor, *, eos_id: int, batch_size: int) -> float:
     """Mean cross-entropy over every token of a text; the perplexity is its exponential.
 
     Args:
@@ -34,10 +36,10 @@ def nats_per_token(model: VDLSTM, tokens: Tensor, *, eos_id: int, batch_size: in
     Raises:
         ValueError: if there are no tokens or batch_size is below 1.
     """
-    return stack_nats_per_token(StackWeights.of(model), tokens, [0], eos_id=eos_id, batch_size=batch_size)[0]
+    return _nats_per_token(reader(model), tokens, [0], eos_id=eos_id, batch_size=batch_size)[0]
 
 
-def token_log_probs(model: VDLSTM, tokens: Tensor, *, eos_id: int) -> Tensor:
+def token_log_probs(model: LanguageModel, tokens: Tensor, *, eos_id: int) -> Tensor:
     """ln p(token | all tokens before it) of every token of a text, read as one stream from a zero state.
 
     Args:
@@ -51,7 +53,7 @@ def token_log_probs(model: VDLSTM, tokens: Tensor, *, eos_id: int) -> Tensor:
     Raises:
         ValueError: if there are no tokens.
     """
-    nats = [each for _, each in _token_nats(StackWeights.of(model), tokens, [0], eos_id=eos_id, batch_size=1)]
+    nats = [each for _, each in _token_nats(reader(model), tokens, [0], eos_id=eos_id, batch_size=1)]
     return torch.cat(nats).neg_().float().cpu()
 
 
@@ -70,8 +72,14 @@ def stack_nats_per_token(
     Raises:
         ValueError: as ``nats_per_token``.
     """
-    total = torch.zeros(weights.num_trials, dtype=torch.float64, device=weights.embedding.device)
-    for trial, nats in _token_nats(weights, tokens, trials, eos_id=eos_id, batch_size=batch_size):
+    return _nats_per_token(StackReader(weights), tokens, trials, eos_id=eos_id, batch_size=batch_size)
+
+
+def _nats_per_token(
+    stack: Reader, tokens: Tensor, trials: Sequence[int], *, eos_id: int, batch_size: int
+) -> list[float]:
+    total = torch.zeros(stack.num_trials, dtype=torch.float64, device=stack.device)
+    for trial, nats in _token_nats(stack, tokens, trials, eos_id=eos_id, batch_size=batch_size):
         total[trial] += nats.sum(dtype=torch.float64)
     sums = (total / tokens.numel()).tolist()
     return [sums[trial] for trial in trials]
@@ -79,26 +87,101 @@ def stack_nats_per_token(
 
 @torch.no_grad()
 def _token_nats(
-    weights: StackWeights, tokens: Tensor, trials: Sequence[int], *, eos_id: int, batch_size: int
+    stack: Reader, tokens: Tensor, trials: Sequence[int], *, eos_id: int, batch_size: int
 ) -> Iterator[tuple[int, Tensor]]:
     """(trial, cross-entropy of each of the next tokens); what fills up the streams' ends counts zero."""
-    embedding, decoder = weights.embedding, weights.decoder
-    k, vocab_size, hidden_size = embedding.shape
-    streams = evaluation_streams(tokens.cpu(), batch_size, eos_id=eos_id).to(embedding.device)
-    state = weights.zero_state(batch_size)
-    rows = max(1, LOGITS_PER_CHUNK // vocab_size)
+    streams = evaluation_streams(tokens.cpu(), batch_size, eos_id=eos_id).to(stack.device)
+    state = stack.zero_state(batch_size)
+    rows = max(1, LOGITS_PER_CHUNK // stack.vocab_size)
     for inputs, targets in windows(streams, max(1, TOKENS_PER_WINDOW // batch_size), partial=True):
-        words = inputs.clamp_min(0).reshape(-1)  # what follows the text's end is not counted
-        x = shared_rows(embedding, words).view(k, *inputs.shape, hidden_size)
-        hidden, state = run_layers(x, weights.layers, None, state)
-        flat_hidden, flat_targets = hidden.reshape(k, -1, hidden_size), targets.reshape(-1)
+        # What follows the text's end is not counted.
+        hidden, state = stack.hidden_states(inputs.clamp_min(0), state)
+        flat_targets = targets.reshape(-1)
         for trial in trials:  # logits are large enough for a call of their own
-            one = slice(trial, trial + 1)
-            by_unit, bias = decoder.decoder[one].transpose(1, 2), None if decoder.bias is None else decoder.bias[one]
+            flat_hidden = hidden[trial].flatten(0, 1)
             for start in range(0, flat_targets.numel(), rows):
                 some = slice(start, start + rows)
-                logits = product(flat_hidden[one, some], by_unit, bias)[0]
+                logits = stack.logits(trial, flat_hidden[some])
                 yield (
                     trial,
                     nn.functional.cross_entropy(logits, flat_targets[some], ignore_index=IGNORED, reduction="none"),
                 )
+
+
+class Reader(Protocol):
+    """K trials' models that read the same text side by side, dropout off."""
+
+    num_trials: int
+    vocab_size: int
+    device: torch.device
+
+    def zero_state(self, batch_size: int) -> Any:
+        """The state of B streams at the text's beginning."""
+
+    def hidden_states(self, words: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """The top layers' hidden states (K, T, B, H) over words (T, B), and the state to carry on."""
+
+    def logits(self, trial: int, hidden: Tensor) -> Tensor:
+        """A trial's W h + b (n, V) of hidden states (n, H)."""
+
+
+class StackReader:
+    """Reads with the fused layers.
+
+    Args:
+        weights: of K trials.
+    """
+
+    def __init__(self, weights: StackWeights) -> None:
+        self._weights, self.device = weights, weights.embedding.device
+        self.num_trials, self.vocab_size, _ = weights.embedding.shape
+
+    def zero_state(self, batch_size: int) -> Any:
+        """As in ``Reader``."""
+        return self._weights.zero_state(batch_size)
+
+    @torch.no_grad()
+    def hidden_states(self, words: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """As in ``Reader``."""
+        x = shared_rows(self._weights.embedding, words.reshape(-1)).view(self.num_trials, *words.shape, -1)
+        return run_layers(x, self._weights.layers, None, state)
+
+    @torch.no_grad()
+    def logits(self, trial: int, hidden: Tensor) -> Tensor:
+        """As in ``Reader``."""
+        decoder, one = self._weights.decoder, slice(trial, trial + 1)
+        bias = None if decoder.bias is None else decoder.bias[one]
+        return product(hidden.unsqueeze(0), decoder.decoder[one].transpose(1, 2), bias)[0]
+
+
+class ModelReader:
+    """Reads with a model itself, a stack of one.
+
+    Args:
+        model: of any parts.
+    """
+
+    num_trials = 1
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model, self.vocab_size, self.device = model, model.outputs.vocab_size, model.embedding.device
+
+    def zero_state(self, batch_size: int) -> Any:
+        """As in ``Reader``."""
+        return self._model.zero_state(batch_size)
+
+    @torch.no_grad()
+    def hidden_states(self, words: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """As in ``Reader``."""
+        hidden, state = self._model.hidden_states(words, state)
+        return hidden.unsqueeze(0), state
+
+    @torch.no_grad()
+    def logits(self, trial: int, hidden: Tensor) -> Tensor:
+        """As in ``Reader``."""
+        return self._model.logits(hidden)
+
+
+def reader(model: LanguageModel) -> Reader:
+    """The faster reader of a model that there is."""
+    return StackReader(StackWeights.of(model)) if reads(model) else ModelReader(model)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from trainables.data.batching import evaluation_streams, windows
 from trainables.data.corpora import Corpus
-from trainables.models.vdlstm import VDLSTM
-from trainables.trial.evaluation import LOGITS_PER_CHUNK, TOKENS_PER_WINDOW
+from trainables.models.base import LanguageModel
+from trainables.trial.evaluation import LOGITS_PER_CHUNK, TOKENS_PER_WINDOW, reader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Reading:
 
 
 def read_text(
-    model: VDLSTM,
+    model: LanguageModel,
     tokens: Tensor,
     *,
     eos_id: int,
@@ -77,7 +77,7 @@ def read_text(
     )
 
 
-def next_word(model: VDLSTM, context: Tensor, *, eos_id: int) -> np.ndarray:
+def next_word(model: LanguageModel, context: Tensor, *, eos_id: int) -> np.ndarray:
     """(V,) float64: the probability of each word after ``<eos>`` and the context, from a zero state.
 
     Args:
@@ -128,15 +128,17 @@ def frequent_words(corpus: Corpus, number: int, *, also: Collection[str] = ()) -
     return {int(word): rank for rank, word in enumerate(order, 1) if rank <= number or corpus.vocab[int(word)] in also}
 
 
-def _distributions(model: VDLSTM, tokens: Tensor, *, eos_id: int) -> Iterator[tuple[int, Tensor]]:
+@torch.no_grad()
+def _distributions(model: LanguageModel, tokens: Tensor, *, eos_id: int) -> Iterator[tuple[int, Tensor]]:
     """Yields (first position, (n, V) probabilities at it and the positions after it)."""
-    streams = evaluation_streams(tokens.cpu(), 1, eos_id=eos_id).to(model.embedding.device)
-    state = model.zero_state(1)
-    rows = max(1, LOGITS_PER_CHUNK // model.vocab_size)
+    one = reader(model)
+    streams = evaluation_streams(tokens.cpu(), 1, eos_id=eos_id).to(one.device)
+    state = one.zero_state(1)
+    rows = max(1, LOGITS_PER_CHUNK // one.vocab_size)
     position = 0
     for inputs, _ in windows(streams, TOKENS_PER_WINDOW, partial=True):
-        hidden, state = model.hidden_states(inputs, state)
-        for chunk in hidden[:, 0].split(rows):
+        hidden, state = one.hidden_states(inputs, state)
+        for chunk in hidden[0, :, 0].split(rows):
             logits = model.logits(chunk)
             yield position, torch.softmax(logits if logits.dtype == torch.float64 else logits.float(), dim=-1)
             position += len(chunk)

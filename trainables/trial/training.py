@@ -14,19 +14,21 @@ from torch import Tensor
 
 from trainables.config import TrialConfig
 from trainables.data.batching import as_tokens, num_windows, to_streams, windows
-from trainables.fused.precision import check_precision, default_precision, use_precision
+from trainables.fused import supports
+from trainables.fused.precision import trial_precision, use_precision
 from trainables.fused.single import Step
 from trainables.fused.weights import check_weights, to_cpu
+from trainables.models import build_model
 from trainables.models.distance import subspace_distance
-from trainables.models.vdlstm import VDLSTM, draw_masks, scale_masks
 from trainables.trial.epoch_result import EpochResult, divergence, epoch_result, windows_per_check
 from trainables.trial.epoch_result import NonFiniteLossError as NonFiniteLossError  # others have it from here
 from trainables.trial.evaluation import nats_per_token
+from trainables.trial.plain_step import PlainStep
 from trainables.trial.seeds import check_same_trial, make_generators
 
 
 class Training:
-    """One trial's training loop.
+    """One trial's training loop: by the fused step where it supports the trial, by autograd where not.
 
     Random numbers come from two CPU generators of the trial's own, one for the weights and one for the masks, both
     seeded from ``config.seed``; the global one is left alone.
@@ -36,11 +38,11 @@ class Training:
         train: (N,) token ids of the training split.
         device: where to train.
         dtype: of weights and arithmetic.
-        precision: of the matrix products (``precision.py``); None for the device's default.
+        precision: of the matrix products (``precision.py``); None for the trial's default on the device.
 
     Raises:
-        ValueError: if a token is outside the vocabulary, the split does not fill one window, or the device does not
-            have the precision.
+        ValueError: if a token is outside the vocabulary, the split does not fill one window, or the trial does
+            not have the precision on the device.
     """
 
     def __init__(
@@ -54,17 +56,17 @@ class Training:
     ) -> None:
         self.config = config
         self.device = torch.device(device)
-        self.precision = check_precision(precision or default_precision(self.device), self.device)
-        self.epoch = 0
+        self.precision = trial_precision(config, precision, self.device)
+        self.epoch, self._dtype = 0, dtype
         self._streams = training_streams(train, config)
         self._num_windows = num_windows(self._streams.numel(), config.batch_size, config.bptt)
         weight_generator, self._mask_generator = make_generators(config.seed)
         word_major = self.device.type != "cpu"
-        self.model = VDLSTM.from_config(
+        self.model = build_model(
             config, generator=weight_generator, word_major=word_major, device=self.device, dtype=dtype
         )
         with use_precision(self.precision, self.device):  # it decides what pays in the step
-            self._step = Step(self.model, config)
+            self._step: Any = (Step if supports(config) else PlainStep)(self.model, config)
 
     @property
     def num_params(self) -> int:
@@ -81,18 +83,16 @@ class Training:
         epoch = self.epoch + 1
         lr = config.lr_at(epoch)
         start = time.perf_counter()
-        state = self.model.zero_state(config.batch_size)
+        state, dropout = self._step.zero_state(), self.model.dropout
+        assert dropout is not None
         # J, J_aug and the gradient's norm of each window
-        measured = torch.empty(self._num_windows, 3, dtype=self.model.embedding.dtype, device=self.device)
+        measured = torch.empty(self._num_windows, 3, dtype=self._dtype, device=self.device)
         interval = windows_per_check(self.device)
         checked = 0
         for index, (inputs, targets) in enumerate(windows(self._streams, config.bptt, partial=False)):
-            kept = draw_masks(config.batch_size, config.hidden_size, config.drop_prob, self._mask_generator)
-            masks = scale_masks(
-                kept, config.drop_prob, input_dropout=config.input_dropout, like=self.model.embedding.detach()
-            )
+            kept = dropout.draw(config.batch_size, config.bptt, self._mask_generator)
             with use_precision(self.precision, self.device):
-                cross_entropy, augmented, state = self._step.gradients(inputs, targets, masks, kept, state)
+                cross_entropy, augmented, state = self._step.gradients(inputs, targets, kept, state)
                 norm = self._step.update(lr)
             measured[index, 0], measured[index, 1], measured[index, 2] = cross_entropy, augmented, norm
             if (index + 1) % interval == 0 or index + 1 == self._num_windows:
@@ -123,7 +123,7 @@ class Training:
 
     def subspace_distance(self) -> float | None:
         """Appendix B between embedding and decoder; None when they are one matrix."""
-        if self.model.tie_weights:
+        if self.model.outputs.tied:
             return None
         return subspace_distance(self.model.embedding.cpu(), self.model.decoder.cpu())
 

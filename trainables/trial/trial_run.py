@@ -22,7 +22,7 @@ import torch
 from trainables.config import TrialConfig
 from trainables.data.batching import as_tokens
 from trainables.fused.precision import use_precision
-from trainables.models.vdlstm import VDLSTM
+from trainables.models import build_model
 from trainables.recipes import PERPLEXITY, SINGLE_STREAM
 from trainables.storage.checkpoint import CheckpointError, CheckpointFolder
 from trainables.trial.epoch_result import EpochResult, NonFiniteLossError
@@ -200,7 +200,7 @@ class TrialRun:
         best = self._best_state or (self._folder.load("best") or {}).get("model")
         if best is None:
             raise CheckpointError(f"trial {self.job.trial_id} has no best weights to evaluate")
-        model = VDLSTM.from_config(self.config, device=self._device)
+        model = build_model(self.config, device=self._device)
         model.load_state_dict(best)
         texts = {"valid": self._texts.valid, "test": self._texts.test()}
         with use_precision("fp32", self._device):

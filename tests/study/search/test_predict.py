@@ -18,7 +18,8 @@ from study.spec.spec import StudySpec
 from tests.support.studies import make_spec, open_setting, run_all
 from trainables.data.corpora import Corpus, load_corpus
 from trainables.data.phrases import PHRASES, Phrase, parse_phrase
-from trainables.models.vdlstm import VDLSTM
+from trainables.models import make_model
+from trainables.models.base import LanguageModel
 from trainables.storage.checkpoint import CheckpointFolder
 from trainables.trial.predictions import encode, next_word, position_after, read_text
 
@@ -43,9 +44,9 @@ def storage(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def weights(spec: StudySpec, trial_id: str) -> VDLSTM:
+def weights(spec: StudySpec, trial_id: str) -> LanguageModel:
     generator = torch.Generator().manual_seed(int(trial_id[-3:]))
-    return VDLSTM(401, 48, tie_weights=spec.paper.tie_weights, init_range=0.3, generator=generator)
+    return make_model(401, 48, tie_weights=spec.paper.tie_weights, init_range=0.3, generator=generator)
 
 
 def save(spec: StudySpec, storage: str, trial_id: str) -> None:

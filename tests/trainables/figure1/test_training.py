@@ -37,7 +37,7 @@ def formula(training: SubspaceTraining) -> tuple[Tensor, dict[str, Tensor], Tens
     run = training.config
     weights = {n: p.detach().clone().requires_grad_() for n, p in training.model.named_parameters()}
     inputs, targets = first_window(training)
-    state = training.model.zero_state(run.batch_size)
+    state = training._step.zero_state()
     ones = torch.ones(3, run.batch_size, run.hidden_size, dtype=torch.float64)
     logits = reference.run_window(weights, inputs, targets, state, ones).logits
     scores = logits - weights["decoder_bias"]
@@ -68,7 +68,7 @@ def test_the_gradients_are_those_of_the_formula(beta: float, tau: float, target_
     with torch.no_grad():
         training.model.decoder_bias.uniform_(-0.5, 0.5)  # y has it, y-hat has not
     losses, gradients, scores = formula(training)
-    state = training.model.zero_state(training.config.batch_size)
+    state = training._step.zero_state()
     window, _ = training._step.gradients(*first_window(training), state)
     torch.testing.assert_close(torch.stack([window.cross_entropy, window.augmented]), losses, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(window.hidden @ training.model.decoder.detach().t(), scores.flatten(0, 1))
@@ -86,7 +86,7 @@ def test_the_augmented_loss_of_a_float32_run_is_that_of_float64(tau: float) -> N
     single, double = (SubspaceTraining(run, TOKENS, dtype=dtype) for dtype in (torch.float32, torch.float64))
     double.model.load_state_dict(single.model.state_dict())
     assert double.model.embedding.dtype == torch.float64
-    state = single.model.zero_state(4)
+    state = single._step.zero_state()
     for inputs, targets in windows(single._streams, 7, partial=False):
         doubles = tuple(x.double() for x in state)
         window, state = single._step.gradients(inputs, targets, state)
@@ -125,7 +125,7 @@ def test_adam_is_adam() -> None:
         TOKENS,
         dtype=torch.float64,
     )
-    step, state = training._step, training.model.zero_state(4)
+    step, state = training._step, training._step.zero_state()
     copies = {n: p.detach().clone().requires_grad_() for n, p in training.model.named_parameters()}
     other = torch.optim.Adam(copies.values(), lr=0.01)
     for inputs, targets in itertools.islice(windows(training._streams, 7, partial=False), 3):
@@ -149,7 +149,7 @@ def test_the_word_vectors_rate_falls_with_the_square_of_the_decoders() -> None:
         training = SubspaceTraining(run, TOKENS, dtype=torch.float64)
         named = dict(training.model.named_parameters())
         before = {name: p.detach().clone() for name, p in named.items()}
-        training._step.gradients(*first_window(training), training.model.zero_state(4))
+        training._step.gradients(*first_window(training), training._step.zero_state())
         training._step.update(lr)
         names = ("decoder_weight", "layers.0.weight_x")
         steps = [(named[name].detach() - before[name]).abs().max() for name in names]
@@ -167,7 +167,7 @@ def test_the_word_vectors_rate_falls_with_the_square_of_the_decoders() -> None:
 def test_sgd_takes_a_clipped_step() -> None:
     training = SubspaceTraining(config(optimizer="sgd", max_grad_norm=0.5), TOKENS, dtype=torch.float64)
     before = training.model.decoder.detach().clone()
-    training._step.gradients(*first_window(training), training.model.zero_state(4))
+    training._step.gradients(*first_window(training), training._step.zero_state())
     gradients = {name: gradient / 4 for name, gradient in training._step.named_gradients().items()}
     norm = torch.sqrt(sum(g.square().sum() for g in gradients.values()))
     assert norm > 0.5
@@ -213,7 +213,7 @@ def test_the_explained_share_is_that_of_the_epochs_own_windows() -> None:
     """At a learning rate near zero all windows see the same weights: one regression over the epoch's tokens."""
     training = SubspaceTraining(config(lr=1e-12, num_epochs=1), TOKENS, dtype=torch.float64)
     found = training.train_epoch().explained_share
-    state, hidden, vectors = training.model.zero_state(4), [], []
+    state, hidden, vectors = training._step.zero_state(), [], []
     for inputs, targets in windows(training._streams, 7, partial=False):
         window, state = training._step.gradients(inputs, targets, state)
         hidden.append(window.hidden.clone())
@@ -257,7 +257,7 @@ def test_no_run_ends_in_its_warm_up() -> None:
 def test_the_excerpt_vocabulary_has_the_excerpts_words() -> None:
     run = SubspaceTraining(config(vocabulary="excerpt"), TOKENS)
     excerpt = TOKENS[run.first_token : run.first_token + 400]
-    assert run.vocab_size == len(set(excerpt.tolist())) == run.model.vocab_size
+    assert run.vocab_size == len(set(excerpt.tolist())) == run.model.outputs.vocab_size
     assert SubspaceTraining(config(vocabulary="corpus"), TOKENS).vocab_size == 401
 
 

@@ -107,7 +107,7 @@ def run_plain(problem, *, augmented=True):
     if augmented:
         flow = "flow" if bool(problem.flow) else "stop"
         options = {"gamma": float(problem.gamma), "tau": float(problem.tau), "target_gradient": flow}
-    total, ce = total_loss(hidden, problem.targets[0], embedding=embedding, decoder=decoder, bias=bias, **options)
+    total, ce, _ = total_loss(hidden, problem.targets[0], embedding=embedding, decoder=decoder, bias=bias, **options)
     leaves = [x for x in (hidden, decoder, bias, None if tied else embedding) if x is not None]
     gradients = torch.autograd.grad(total.sum(), leaves, allow_unused=True)
     by_leaf = dict(zip(map(id, leaves), gradients, strict=True))

@@ -22,7 +22,8 @@ from trainables.fused.matmul import (
 )
 from trainables.fused.precision import PRECISIONS, bf16_instructions, check_precision, default_precision, use_precision
 from trainables.fused.single import Step
-from trainables.models.vdlstm import VDLSTM, draw_masks, scale_masks
+from trainables.models import build_model
+from trainables.models.dropout import draw_masks
 from trainables.pack.pack import Pack
 from trainables.recipes import VARIANTS
 from trainables.trial.training import Training
@@ -144,12 +145,11 @@ def test_a_bf16_window_differs_from_fp32_by_rounding_alone(variant):
     for precision in ("fp32", "bf16"):
         generator = torch.Generator().manual_seed(3)
         tokens = torch.randint(10_000, (36, 20), generator=generator)
-        model = VDLSTM.from_config(config, generator=generator, word_major=False)
+        model = build_model(config, generator=generator, word_major=False)
         kept = draw_masks(20, config.hidden_size, config.drop_prob, generator)
-        masks = scale_masks(kept, config.drop_prob, input_dropout=False, like=model.embedding.detach())
         with bf16_products() if precision == "bf16" else nullcontext():
             step = Step(model, config)
-            ce, augmented, _ = step.gradients(tokens[:-1], tokens[1:], masks, kept, model.zero_state(20))
+            ce, augmented, _ = step.gradients(tokens[:-1], tokens[1:], kept, step.zero_state())
         found[precision] = ce, augmented, step.named_gradients()
     torch.testing.assert_close(found["bf16"][0], found["fp32"][0], rtol=1e-4, atol=0)
     torch.testing.assert_close(found["bf16"][1], found["fp32"][1], rtol=2e-2, atol=0)

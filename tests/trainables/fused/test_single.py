@@ -1,8 +1,10 @@
-"""The fast step against plain autograd in float64: every gradient of every parameter."""
+"""The fused and the plain step against the oracle in float64: every gradient of every parameter."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 from tests.support.autograd import parameters, run_window, sgd_step
 from trainables.config import TrialConfig, paper_config
 from trainables.fused.single import Step
-from trainables.models.vdlstm import VDLSTM, draw_masks, scale_masks
+from trainables.models import make_model
+from trainables.models.dropout import Variational, draw_masks, scale_masks
+from trainables.trial.plain_step import PlainStep
 
 CASES = [("baseline", None), ("re", None), ("al", "flow"), ("al", "stop"), ("real", "flow"), ("real", "stop")]
 
@@ -31,9 +35,9 @@ def check_windows(
     num_windows: int = 2,
     tolerance: float = 1e-10,
 ) -> None:
-    """Runs windows with both, comparing losses, states, gradients, norms and updated weights."""
+    """Runs windows with both steps and the oracle, comparing losses, states, gradients, norms and updated weights."""
     generator = torch.Generator().manual_seed(config.seed)
-    model = VDLSTM(
+    model = make_model(
         vocab_size, hidden_size, tie_weights=config.tie_weights, init_range=0.4, generator=generator,
         word_major=not compact, dtype=torch.float64,
     )  # fmt: skip
@@ -41,31 +45,35 @@ def check_windows(
         for name, p in model.named_parameters():
             if "bias" in name:  # zero at the start: not zero here, so that a bias in the wrong place is seen
                 p.uniform_(-0.5, 0.5, generator=generator)
-    weights = parameters(model)
-    step = Step(model, config, compact=compact)
-    state = reference_state = model.zero_state(config.batch_size)
+    weights, plain = parameters(model), copy.deepcopy(model)
+    plain.dropout = Variational(config)
+    steps = [(model, Step(model, config, compact=compact)), (plain, PlainStep(plain, config))]
+    states: list[Any] = [step.zero_state() for _, step in steps]
+    reference_state = states[0]
     loss_settings = {"gamma": config.gamma, "tau": config.tau, "target_gradient": config.target_gradient or "stop"}
     for _ in range(num_windows):
         tokens = torch.randint(vocab_size, (config.bptt + 1, config.batch_size), generator=generator)
         kept = draw_masks(config.batch_size, hidden_size, config.drop_prob, generator)
         masks = scale_masks(kept, config.drop_prob, input_dropout=config.input_dropout, like=model.embedding.detach())
-        ce, aug, state = step.gradients(tokens[:-1], tokens[1:], masks, kept, state)
         expected = run_window(weights, tokens[:-1], tokens[1:], reference_state, masks, **loss_settings)
         reference_state = expected.state
-        torch.testing.assert_close(ce, expected.cross_entropy.detach(), rtol=tolerance, atol=tolerance)
-        torch.testing.assert_close(aug, expected.augmented.detach(), rtol=tolerance, atol=tolerance)
-        torch.testing.assert_close(state, expected.state, rtol=tolerance, atol=tolerance)
-        actual = step.named_gradients()
         gradients = torch.autograd.grad(expected.loss, list(weights.values()), retain_graph=True)
-        assert set(actual) == set(weights)
-        for name, gradient in zip(weights, gradients, strict=True):
-            torch.testing.assert_close(
-                actual[name], gradient, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: n + m
-            )
         norm = sgd_step(weights, expected.loss, lr=0.7, max_grad_norm=config.max_grad_norm)
-        assert float(step.update(0.7)) == pytest.approx(norm, rel=tolerance)
-        for name, p in model.named_parameters():
-            torch.testing.assert_close(p.detach(), weights[name].detach(), rtol=tolerance, atol=tolerance)
+        for number, (trained, step) in enumerate(steps):
+            ce, aug, states[number] = step.gradients(tokens[:-1], tokens[1:], kept, states[number])
+            state = states[number] if trained is model else tuple(map(torch.stack, zip(*states[number], strict=True)))
+            torch.testing.assert_close(ce, expected.cross_entropy.detach(), rtol=tolerance, atol=tolerance)
+            torch.testing.assert_close(aug, expected.augmented.detach(), rtol=tolerance, atol=tolerance)
+            torch.testing.assert_close(state, expected.state, rtol=tolerance, atol=tolerance)
+            actual = step.named_gradients()
+            assert set(actual) == set(weights)
+            for name, gradient in zip(weights, gradients, strict=True):
+                torch.testing.assert_close(
+                    actual[name], gradient, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: n + m
+                )
+            assert float(step.update(0.7)) == pytest.approx(norm, rel=tolerance)
+            for name, p in trained.named_parameters():
+                torch.testing.assert_close(p.detach(), weights[name].detach(), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("compact", [False, True])
@@ -113,14 +121,13 @@ def test_the_tied_gradient_is_the_input_paths_plus_the_output_paths(target_gradi
         variant = {(True, False): "re", (True, True): "real", (False, False): "baseline", (False, True): "al"}
         config = make_config(variant[tied, target_gradient is not None], target_gradient, batch_size=3, bptt=5)
         generator = torch.Generator().manual_seed(0)
-        model = VDLSTM(17, 6, tie_weights=tied, init_range=0.5, generator=generator, dtype=torch.float64)
+        model = make_model(17, 6, tie_weights=tied, init_range=0.5, generator=generator, dtype=torch.float64)
         if model.decoder_weight is not None:
             model.decoder_weight.data.copy_(model.embedding.data)
         tokens = torch.randint(17, (6, 3), generator=torch.Generator().manual_seed(1))
         kept = draw_masks(3, 6, 0.4, torch.Generator().manual_seed(2))
-        masks = scale_masks(kept, 0.4, input_dropout=False, like=model.embedding.detach())
         step = Step(model, config)
-        step.gradients(tokens[:-1], tokens[1:], masks, kept, model.zero_state(3))
+        step.gradients(tokens[:-1], tokens[1:], kept, step.zero_state())
         gradients[tied] = step.named_gradients()
     both = gradients[False]["embedding"] + gradients[False]["decoder_weight"]
     torch.testing.assert_close(gradients[True]["embedding"], both, rtol=1e-12, atol=1e-14)

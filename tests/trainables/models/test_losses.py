@@ -78,17 +78,19 @@ def test_gradient_through_the_target_distribution(tensors):
 
 
 def test_without_weight_the_total_is_exactly_the_cross_entropy(tensors):
-    total, ce = total_loss(**tensors, gamma=0.0, tau=20.0)
-    plain, _ = total_loss(**tensors)
+    total, ce, _ = total_loss(**tensors, gamma=0.0, tau=20.0)
+    plain, _, none = total_loss(**tensors)
+    assert torch.equal(none, torch.zeros_like(plain))
     assert torch.equal(total, plain)
     assert torch.equal(ce, plain)
 
 
 def test_total_is_j_plus_gamma_tau_j_aug_and_y_hat_has_no_bias(tensors):
     scores, target_scores = scores_and_targets(tensors)
-    total, ce = total_loss(**tensors, gamma=0.65, tau=20.0)
+    total, ce, augmented = total_loss(**tensors, gamma=0.65, tau=20.0)
     torch.testing.assert_close(ce, cross_entropy(scores + tensors["bias"], tensors["targets"]))
-    torch.testing.assert_close(total, ce + 13.0 * augmented_loss(scores, target_scores, tau=20.0))
+    torch.testing.assert_close(augmented, augmented_loss(scores, target_scores, tau=20.0))
+    torch.testing.assert_close(total, ce + 13.0 * augmented)
 
 
 def test_augmented_loss_vanishes_where_scores_and_target_scores_differ_by_a_constant(tensors):
@@ -97,7 +99,7 @@ def test_augmented_loss_vanishes_where_scores_and_target_scores_differ_by_a_cons
     torch.testing.assert_close(augmented_loss(target_scores + 7.0, target_scores, tau=20.0), zero, rtol=0, atol=1e-14)
     # tied, and with the target's own vector as hidden state, the prediction is the target distribution
     embedding, targets = tensors["embedding"], tensors["targets"]
-    total, ce = total_loss(embedding[targets], targets, embedding=embedding, decoder=embedding, gamma=1.0, tau=20.0)
+    total, ce, _ = total_loss(embedding[targets], targets, embedding=embedding, decoder=embedding, gamma=1.0, tau=20.0)
     torch.testing.assert_close(total, ce, rtol=0, atol=1e-12)
 
 

@@ -11,16 +11,17 @@ import torch
 
 from trainables.data.corpora import Corpus, load_corpus
 from trainables.data.phrases import NAMED_WORDS, PHRASES, Phrase, parse_phrase
-from trainables.models.vdlstm import VDLSTM
+from trainables.models import make_model as make_any_model
+from trainables.models.base import LanguageModel
 from trainables.trial.evaluation import nats_per_token
 from trainables.trial.predictions import encode, frequent_words, most_probable, next_word, position_after, read_text
 
 EOS = 0
 
 
-def make_model(*, tied: bool = True, dtype: torch.dtype = torch.float64) -> VDLSTM:
+def make_model(*, tied: bool = True, dtype: torch.dtype = torch.float64) -> LanguageModel:
     generator = torch.Generator().manual_seed(3)
-    model = VDLSTM(23, 8, tie_weights=tied, init_range=0.8, generator=generator, dtype=dtype)
+    model = make_any_model(23, 8, tie_weights=tied, init_range=0.8, generator=generator, dtype=dtype)
     if model.decoder_bias is not None:
         torch.nn.init.normal_(model.decoder_bias, generator=generator)
     return model
@@ -30,7 +31,7 @@ def make_text(length: int, seed: int = 5) -> torch.Tensor:
     return torch.randint(0, 23, (length,), generator=torch.Generator().manual_seed(seed))
 
 
-def step_by_step(model: VDLSTM, text: torch.Tensor) -> np.ndarray:
+def step_by_step(model: LanguageModel, text: torch.Tensor) -> np.ndarray:
     """(N, V): the softmax at each position, one token at a time."""
     state, word, rows = model.zero_state(1), EOS, []
     for token in text.tolist():
@@ -41,11 +42,13 @@ def step_by_step(model: VDLSTM, text: torch.Tensor) -> np.ndarray:
 
 
 @pytest.fixture(params=[True, False], ids=["tied", "untied"])
-def model(request: pytest.FixtureRequest) -> VDLSTM:
+def model(request: pytest.FixtureRequest) -> LanguageModel:
     return make_model(tied=request.param)
 
 
-def test_distributions_are_those_of_the_model_step_by_step(model: VDLSTM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distributions_are_those_of_the_model_step_by_step(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Windows of 7 tokens in chunks of 3: neither must show in the result.
     monkeypatch.setattr("trainables.trial.predictions.TOKENS_PER_WINDOW", 7)
     monkeypatch.setattr("trainables.trial.predictions.LOGITS_PER_CHUNK", 3 * 23)
@@ -57,7 +60,7 @@ def test_distributions_are_those_of_the_model_step_by_step(model: VDLSTM, monkey
         assert distribution.sum() == pytest.approx(1.0, abs=1e-12)
 
 
-def test_they_give_the_single_stream_perplexity(model: VDLSTM) -> None:
+def test_they_give_the_single_stream_perplexity(model: LanguageModel) -> None:
     """The same positions, the same contexts: the targets' probabilities are the evaluation's."""
     text = make_text(50)
     found = read_text(model, text, eos_id=EOS, positions=range(50)).distributions
@@ -65,7 +68,7 @@ def test_they_give_the_single_stream_perplexity(model: VDLSTM) -> None:
     assert nats == pytest.approx(nats_per_token(model, text, eos_id=EOS, batch_size=1), rel=1e-12)
 
 
-def test_the_mass_of_words_is_a_mean_over_all_positions_and_over_those_of_other_targets(model: VDLSTM) -> None:
+def test_the_mass_of_words_is_a_mean_over_all_positions_and_over_those_of_other_targets(model: LanguageModel) -> None:
     text = make_text(60)
     words = sorted(set(text.tolist()))[::4]
     every = step_by_step(model, text)
@@ -102,8 +105,8 @@ def test_without_words_reading_ends_with_the_last_position(monkeypatch: pytest.M
     monkeypatch.setattr("trainables.trial.predictions.TOKENS_PER_WINDOW", 4)
     model, text = make_model(), make_text(40)
     read = []
-    hidden_states = model.hidden_states
-    monkeypatch.setattr(model, "hidden_states", lambda x, state: (read.append(len(x)), hidden_states(x, state))[1])
+    logits = model.logits
+    monkeypatch.setattr(model, "logits", lambda hidden: (read.append(len(hidden)), logits(hidden))[1])
     read_text(model, text, eos_id=EOS, positions=[5])
     assert sum(read) == 8
 
@@ -114,13 +117,13 @@ def test_a_position_outside_the_text_is_refused(position: int) -> None:
         read_text(make_model(), make_text(10), eos_id=EOS, positions=[position])
 
 
-def test_a_phrase_of_its_own_begins_after_eos_with_a_state_of_zero(model: VDLSTM) -> None:
+def test_a_phrase_of_its_own_begins_after_eos_with_a_state_of_zero(model: LanguageModel) -> None:
     context = make_text(6)
     follows = torch.cat([context, torch.tensor([1])])
     np.testing.assert_allclose(next_word(model, context, eos_id=EOS), step_by_step(model, follows)[-1], rtol=1e-12)
 
 
-def test_in_place_the_state_comes_from_the_text_before(model: VDLSTM) -> None:
+def test_in_place_the_state_comes_from_the_text_before(model: LanguageModel) -> None:
     text = make_text(30)
     in_place = read_text(model, text, eos_id=EOS, positions=[20]).distributions[20]
     alone = next_word(model, text[15:20], eos_id=EOS)

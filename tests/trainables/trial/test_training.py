@@ -14,6 +14,7 @@ import torch
 from tests.support.autograd import parameters, run_window
 from trainables.config import paper_config
 from trainables.data.batching import zipf_tokens
+from trainables.models import num_params
 from trainables.recipes import CORPORA, VARIANTS
 from trainables.trial import training as training_module
 from trainables.trial.evaluation import token_log_probs
@@ -43,7 +44,7 @@ def test_an_epoch_reports_what_it_measured(variant):
     training = Training(config, make_tokens())
     result = training.train_epoch()
     assert training.epoch == 1
-    assert training.num_params == config.num_params
+    assert training.num_params == num_params(config)
     assert result.num_tokens == 6 * 7 * 4
     assert result.train_s > 0
     assert result.grad_norm > 0
@@ -66,7 +67,7 @@ def test_losses_and_norm_of_an_epoch_equal_the_plain_model():
     config = make_config("al", drop_prob=0.0, lr=1e-12)
     tokens = make_tokens(3, config)
     training = Training(config, tokens, dtype=torch.float64)
-    weights, state = parameters(training.model), training.model.zero_state(4)
+    weights, state = parameters(training.model), training._step.zero_state()
     masks = torch.ones(3, 4, config.hidden_size, dtype=torch.float64)
     streams = tokens.view(4, -1).T
     ce, total, norms = [], [], []
@@ -162,9 +163,9 @@ def test_evaluation_counts_every_token_whatever_the_batch(monkeypatch):
     training = Training(make_config("baseline"), make_tokens(), dtype=torch.float64)
     training.train_epoch()
     model, text = training.model, make_tokens(3, seed=5)[:53]
-    weights, state = parameters(model), model.zero_state(1)
+    weights, state = parameters(model), (torch.zeros(2, 1, 48, dtype=torch.float64),) * 2
     context = torch.cat([torch.tensor([9]), text[:-1]])
-    masks = torch.ones(3, 1, model.hidden_size, dtype=torch.float64)
+    masks = torch.ones(3, 1, 48, dtype=torch.float64)
     exact = float(run_window(weights, context[:, None], text[:, None], state, masks).cross_entropy) / 53
     assert training.evaluate(text, eos_id=9, batch_size=1) == pytest.approx(exact, rel=1e-12)
     # streams of 18, 18 and 17 tokens, each with its own context and a state of zero

@@ -11,7 +11,8 @@ from torch import nn
 
 from tests.support.autograd import parameters, run_window
 from trainables.config import paper_config
-from trainables.models.vdlstm import VDLSTM, draw_masks, scale_masks
+from trainables.models import build_model, make_model, num_params
+from trainables.models.dropout import draw_masks, scale_masks, variational_masks
 
 NUM_PARAMS = {  # one bias vector per gate
     ("ptb", False): {"small": 4_651_600, "medium": 19_775_200, "large": 66_022_000},
@@ -27,8 +28,8 @@ CELLS = [
 ]
 
 
-def make_model(*, tied=True, seed=0, dtype=torch.float64, vocab_size=19, hidden_size=8, init_range=0.5, **options):
-    return VDLSTM(
+def small_model(*, tied=True, seed=0, dtype=torch.float64, vocab_size=19, hidden_size=8, init_range=0.5, **options):
+    return make_model(
         vocab_size, hidden_size, tie_weights=tied, init_range=init_range,
         generator=torch.Generator().manual_seed(seed), dtype=dtype, **options,
     )  # fmt: skip
@@ -39,7 +40,7 @@ def as_nn_lstm(model, masks=None):
 
     With masks (L + 1, 1, H) of a single stream, each mask is multiplied into the weights that read what it masks.
     """
-    h = model.hidden_size
+    h = model.embedding.shape[1]
     lstm = nn.LSTM(h, h, len(model.layers)).double()
     order = torch.cat([torch.arange(h) + gate * h for gate in (1, 2, 3, 0)])
     with torch.no_grad():
@@ -52,6 +53,11 @@ def as_nn_lstm(model, masks=None):
     return lstm
 
 
+def stacked(state):
+    """(hidden, cell), each (L, B, H), as ``nn.LSTM`` and the oracle have the state."""
+    return tuple(torch.stack(x).detach() for x in zip(*state, strict=True))
+
+
 def set_biases(model):
     with torch.no_grad():
         for p in model.parameters():
@@ -62,11 +68,11 @@ def set_biases(model):
 @pytest.mark.parametrize(("variant", "size", "corpus", "expected"), CELLS)
 def test_parameter_counts(variant, size, corpus, expected):
     config = paper_config(variant, size, corpus)
-    assert VDLSTM.from_config(config, device="meta").num_params == expected == config.num_params
+    assert build_model(config, device="meta").num_params == expected == num_params(config)
 
 
 def test_tied_decoder_is_the_embedding_and_stays_it():
-    model = make_model(tied=True)
+    model = small_model(tied=True)
     for m in (model, copy.deepcopy(model)):
         m.reset_parameters(0.1)
         m.load_state_dict(model.state_dict())
@@ -75,13 +81,13 @@ def test_tied_decoder_is_the_embedding_and_stays_it():
         assert sorted(n.split(".")[-1] for n, _ in m.named_parameters()) == sorted(
             ["embedding"] + ["weight_x", "weight_h", "bias"] * 2
         )
-    untied = make_model(tied=False)
+    untied = small_model(tied=False)
     assert untied.decoder is untied.decoder_weight
     assert not torch.equal(untied.decoder, untied.embedding)
 
 
 def test_weights_start_uniform_and_biases_at_zero():
-    model = make_model(tied=False, vocab_size=300, hidden_size=40, init_range=0.05)
+    model = small_model(tied=False, vocab_size=300, hidden_size=40, init_range=0.05)
     for name, p in model.state_dict().items():
         if "bias" in name:
             assert (p == 0).all()
@@ -92,62 +98,73 @@ def test_weights_start_uniform_and_biases_at_zero():
 
 
 def test_a_seed_gives_the_same_weights_tied_or_not_in_every_precision_and_memory_order():
-    model = make_model(tied=True, dtype=torch.float32)
+    model = small_model(tied=True, dtype=torch.float32)
     others = [
-        make_model(tied=False, dtype=torch.float32),
-        make_model(dtype=torch.float64),
-        make_model(dtype=torch.float32, word_major=False),
+        small_model(tied=False, dtype=torch.float32),
+        small_model(dtype=torch.float64),
+        small_model(dtype=torch.float32, word_major=False),
     ]
     for other in others:
         found = dict(other.named_parameters())
         assert all(torch.equal(p, found[name].to(p.dtype)) for name, p in model.named_parameters())
-    assert not torch.equal(model.embedding, make_model(seed=1, dtype=torch.float32).embedding)
+    assert not torch.equal(model.embedding, small_model(seed=1, dtype=torch.float32).embedding)
 
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_without_dropout_it_is_nn_lstm(tied):
-    model = make_model(tied=tied)
+    model = small_model(tied=tied)
     set_biases(model)
     inputs = torch.randint(19, (6, 3), generator=torch.Generator().manual_seed(2))
     logits, state = model(inputs, model.zero_state(3))
     output, (hidden, cell) = as_nn_lstm(model)(nn.functional.embedding(inputs, model.embedding))
-    torch.testing.assert_close(logits, nn.functional.linear(output, model.decoder, model.decoder_bias).detach())
-    torch.testing.assert_close(state, (hidden.detach(), cell.detach()))
+    torch.testing.assert_close(logits, nn.functional.linear(output, model.decoder, model.decoder_bias))
+    torch.testing.assert_close(stacked(state), (hidden.detach(), cell.detach()))
     # and a mask that keeps all is no mask
     kept = draw_masks(3, 8, 0.0, torch.Generator().manual_seed(0))
     masks = scale_masks(kept, 0.0, input_dropout=True, like=logits)
-    assert torch.equal(model(inputs, model.zero_state(3), masks)[0], logits)
+    assert torch.equal(model(inputs, model.zero_state(3), variational_masks(masks))[0], logits)
 
 
 @pytest.mark.parametrize("input_dropout", [False, True])
 def test_one_stream_with_its_masks_folded_into_the_weights_is_nn_lstm(input_dropout):
-    model = make_model()
+    model = small_model()
     set_biases(model)
     kept = draw_masks(1, 8, 0.5, torch.Generator().manual_seed(5))
     masks = scale_masks(kept, 0.5, input_dropout=input_dropout, like=model.embedding.detach())
     inputs = torch.randint(19, (7, 1), generator=torch.Generator().manual_seed(2))
-    hidden, state = model.hidden_states(inputs, model.zero_state(1), masks)
+    hidden, state = model.hidden_states(inputs, model.zero_state(1), variational_masks(masks))
     output, (final_hidden, final_cell) = as_nn_lstm(model, masks)(nn.functional.embedding(inputs, model.embedding))
-    torch.testing.assert_close(hidden, (output * masks[-1]).detach())
-    torch.testing.assert_close(state, (final_hidden.detach(), final_cell.detach()))  # carried undropped
+    torch.testing.assert_close(hidden, output * masks[-1])
+    torch.testing.assert_close(stacked(state), (final_hidden.detach(), final_cell.detach()))  # carried undropped
 
 
+@pytest.mark.parametrize("loss", [{}, {"gamma": 0.8, "tau": 3.0, "target_gradient": "flow"}])
 @pytest.mark.parametrize("tied", [False, True])
-def test_logits_equal_the_plain_model(tied):
-    model = make_model(tied=tied)
+def test_logits_losses_gradients_and_state_are_the_oracles(tied, loss):
+    model = small_model(tied=tied)
     set_biases(model)
     g = torch.Generator().manual_seed(4)
     masks = scale_masks(draw_masks(3, 8, 0.4, g), 0.4, input_dropout=True, like=model.embedding.detach())
-    inputs = torch.randint(19, (5, 3), generator=g)
+    inputs, targets = (torch.randint(19, (5, 3), generator=g) for _ in range(2))
     state = tuple(torch.randn(2, 3, 8, generator=g, dtype=torch.float64) for _ in range(2))
-    logits, new_state = model(inputs, state, masks)
-    expected = run_window(parameters(model), inputs, inputs, state, masks)
-    torch.testing.assert_close(logits, expected.logits.detach())
-    torch.testing.assert_close(new_state, expected.state)
+    weights = parameters(model)
+    expected = run_window(weights, inputs, targets, state, masks, **loss)
+    window = inputs, tuple(zip(*state, strict=True)), variational_masks(masks)
+    logits, carried = model(*window)
+    torch.testing.assert_close(logits, expected.logits)
+    torch.testing.assert_close(stacked(carried), expected.state)
+    total, ce, augmented, carried = model.losses(inputs, targets, *window[1:], **loss)
+    assert not any(x.requires_grad for layer in carried for x in layer)
+    torch.testing.assert_close(stacked(carried), expected.state)
+    torch.testing.assert_close(total.sum() / 3, expected.loss)
+    torch.testing.assert_close(ce.sum(), expected.cross_entropy, check_stride=False)
+    torch.testing.assert_close(augmented.sum(), expected.augmented)
+    ours = torch.autograd.grad(total.sum() / 3, list(model.parameters()))
+    torch.testing.assert_close(ours, torch.autograd.grad(expected.loss, [*weights.values()]), rtol=1e-10, atol=1e-12)
 
 
 def test_the_state_carries_a_text_across_windows():
-    model = make_model()
+    model = small_model()
     inputs = torch.randint(19, (9, 2), generator=torch.Generator().manual_seed(2))
     whole, _ = model(inputs, model.zero_state(2))
     first, state = model(inputs[:4], model.zero_state(2))
@@ -155,35 +172,10 @@ def test_the_state_carries_a_text_across_windows():
     torch.testing.assert_close(torch.cat([first, second]), whole)
 
 
-def test_masks_have_their_shape_scale_and_mean():
-    kept = draw_masks(200, 100, 0.35, torch.Generator().manual_seed(0))
-    masks = scale_masks(kept, 0.35, input_dropout=True, like=torch.zeros(1))
-    assert masks.shape == (3, 200, 100)
-    assert masks.unique().tolist() == [0.0, pytest.approx(1 / 0.65)]
-    assert float(masks.mean()) == pytest.approx(1.0, abs=0.01)
-    assert float((~kept).float().mean()) == pytest.approx(0.35, abs=0.01)
-
-
-def test_masks_differ_between_examples_layers_and_windows():
-    generator = torch.Generator().manual_seed(0)
-    first, second = (draw_masks(20, 50, 0.5, generator) for _ in range(2))
-    assert not torch.equal(first, second)
-    rows = {tuple(row.tolist()) for window in (first, second) for layer in window for row in layer}
-    assert len(rows) == 2 * 3 * 20
-
-
-def test_the_inputs_mask_is_all_ones_unless_asked_for_and_does_not_shift_the_others():
-    kept = draw_masks(4, 6, 0.5, torch.Generator().manual_seed(0))
-    without, with_input = (scale_masks(kept, 0.5, input_dropout=i, like=torch.zeros(1)) for i in (False, True))
-    assert (without[0] == 1).all()
-    assert (with_input[0] != 1).all()
-    assert torch.equal(without[1:], with_input[1:])
-
-
 def test_masks_are_constant_over_the_window():
-    model = make_model()
+    model = small_model()
     kept = draw_masks(3, 8, 0.5, torch.Generator().manual_seed(1))
     masks = scale_masks(kept, 0.5, input_dropout=False, like=model.embedding.detach())
     inputs = torch.randint(19, (10, 3), generator=torch.Generator().manual_seed(2))
-    hidden, _ = model.hidden_states(inputs, model.zero_state(3), masks)
+    hidden, _ = model.hidden_states(inputs, model.zero_state(3), variational_masks(masks))
     assert torch.equal(hidden != 0, kept[-1].expand_as(hidden))
