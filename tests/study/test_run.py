@@ -5,6 +5,7 @@ from study.cli.plan import Estimate
 from study.records.records import Setting
 from study.run import build_parser, main
 from study.spec.spec import StudySpec
+from tests.support import tanh_cell
 from trainables.models import num_params
 from trainables.pack.probe import Probe
 from trainables.recipes import CORPORA, SIZES, VARIANTS
@@ -217,6 +218,18 @@ def test_a_pack_has_a_slot_for_each_variant(capsys, tmp_path, instant_probe, mon
     assert main([*flags, "3"]) == 2
     assert "--pack must be at least the number of variants, 4, or 1, got 3" in capsys.readouterr().out
     assert main([*flags, "4"]) == 0
+
+
+def test_a_model_without_a_fused_step_has_a_plan_in_fp32_alone(capsys, tmp_path, instant_probe, monkeypatch):
+    tanh_cell.register(monkeypatch)
+    monkeypatch.setattr("trainables.fused.precision.bf16_instructions", lambda: "AMX")
+    flags = ["--variant", "rnn", "--size", "tiny", "--storage", str(tmp_path), "--dry-run"]
+    assert main([*flags, "--precision", "bf16"]) == 2
+    assert "precision must be fp32 for variant 'rnn', got 'bf16': the fused step" in capsys.readouterr().out
+    assert main(flags) == 0
+    out = capsys.readouterr().out
+    assert "VD-RNN, tiny (48 units), PTB:" in out
+    assert "in bf16" not in out
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])

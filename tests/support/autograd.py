@@ -1,7 +1,7 @@
 """The variational LSTM language model written as plainly as it can be, on autograd: the oracle of the fast step.
 
 One step at a time, ``torch.sigmoid`` and ``torch.tanh`` on four named gates, full softmaxes over every token,
-gradients by autograd. It shares no arithmetic with ``trainables``; it takes its weights from a VDLSTM by name.
+gradients by autograd. It shares no arithmetic with ``trainables``; it takes its weights from a model by name.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def run_window(
     """Forward over a window; ``loss.backward()`` gives the gradients.
 
     Args:
-        weights: by the names of VDLSTM's parameters; tied if there is no ``decoder_weight``.
+        weights: by the names of the model's parameters; tied if there is no ``decoder_weight``.
         inputs: (T, B).
         targets: (T, B).
         state: (L, B, H) each.

@@ -25,7 +25,7 @@ class Step:
     """
 
     def __init__(self, model: LanguageModel, config: TrialConfig, *, compact: bool | None = None) -> None:
-        self.config = config
+        self.model, self.config = model, config
         self.stack = StackStep(StackWeights.of(model), [config], refill=False, compact=compact)
 
     def zero_state(self) -> State:

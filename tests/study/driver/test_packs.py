@@ -15,6 +15,7 @@ from study.driver.packs import check_pack, measure_pack
 from study.driver.ray_session import StudyError
 from study.records.records import Setting
 from study.spec.spec import StudySpec
+from tests.support import tanh_cell
 from trainables.recipes import VARIANTS
 
 ONE = [StudySpec(setting=Setting("ptb", "small", "real"), num_samples=1, max_epochs=1)]
@@ -95,3 +96,13 @@ def test_a_gpu_of_the_cluster_is_measured_by_one_of_its_machines(monkeypatch, ca
     assert "measured" in capsys.readouterr().out
     with pytest.raises(StudyError, match="--pack 99 does not fit"):
         slots(99)
+
+
+def test_a_model_that_a_packs_step_does_not_support_trains_alone(gpu, monkeypatch, capsys):
+    tanh_cell.register(monkeypatch)
+    specs = [*ONE, StudySpec(setting=Setting("ptb", "small", "rnn"), num_samples=1, max_epochs=1)]
+    assert check_pack(specs, 1, device="cuda", console=Console()) == 1
+    assert check_pack(specs, None, device="cuda", console=Console()) == 1
+    assert "--pack auto: 1, a pack's step does not support VD-RNN" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"--pack must be 1 with VD-RNN, got 4: a pack's step does not support"):
+        check_pack(specs, 4, device="cuda", console=Console())
