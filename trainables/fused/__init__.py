@@ -5,6 +5,8 @@ from __future__ import annotations
 from trainables.config import TrialConfig
 from trainables.models.base import LanguageModel
 from trainables.models.cells.lstm import LSTM
+from trainables.models.inputs import WordLookup
+from trainables.models.outputs import Softmax
 
 
 def supports(config: TrialConfig) -> bool:
@@ -15,6 +17,7 @@ def supports(config: TrialConfig) -> bool:
     return (config.cell, config.dropout) == ("lstm", "variational")
 
 
-def reads(model: LanguageModel) -> bool:
-    """Whether the fused layers compute this model's hidden states without dropout, as in evaluation."""
-    return all(type(layer) is LSTM for layer in model.layers)
+def supports_evaluation(model: LanguageModel) -> bool:
+    """Whether the fused layers read a text, without dropout, as this model does."""
+    parts = type(model.inputs), *map(type, model.layers), type(model.outputs)
+    return parts == (WordLookup, *[LSTM] * len(model.layers), Softmax)

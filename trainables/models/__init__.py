@@ -9,7 +9,7 @@ import torch
 
 from trainables.config import TrialConfig
 from trainables.models.base import LanguageModel
-from trainables.models.dropout import Variational
+from trainables.models.dropout import Dropout
 from trainables.models.inputs import WordLookup
 from trainables.models.outputs import Softmax
 from trainables.recipes import CELLS, DROPOUTS, NUM_LAYERS
@@ -55,7 +55,7 @@ def make_model(
     tie_weights: bool,
     init_range: float,
     cell: str = "lstm",
-    dropout: Variational | None = None,
+    dropout: Dropout | None = None,
     generator: torch.Generator | None = None,
     word_major: bool = True,
     device: torch.device | str = "cpu",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.cells import Cell, CellState
-from trainables.models.dropout import LayerMasks, Masks, Variational, drop
+from trainables.models.dropout import Dropout, LayerMasks, Masks, drop
 from trainables.models.inputs import WordLookup
 from trainables.models.outputs import Softmax
 
@@ -36,9 +36,7 @@ class LanguageModel(nn.Module):
     decoder_weight: nn.Parameter | None
     decoder_bias: nn.Parameter | None
 
-    def __init__(
-        self, inputs: WordLookup, layers: Sequence[Cell], dropout: Variational | None, outputs: Softmax
-    ) -> None:
+    def __init__(self, inputs: WordLookup, layers: Sequence[Cell], dropout: Dropout | None, outputs: Softmax) -> None:
         super().__init__()
         self.dropout = dropout
         self._parts = inputs, outputs  # in a tuple: as submodules they would put their names before their parameters'

@@ -6,6 +6,7 @@ Shapes: T steps, B streams, H units, L layers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -37,6 +38,16 @@ class Masks:
 def drop(x: Tensor, mask: Tensor | None) -> Tensor:
     """x times the mask, if there is one."""
     return x if mask is None else x * mask
+
+
+class Dropout(Protocol):
+    """A kind of dropout; made from a ``TrialConfig``."""
+
+    def draw(self, batch_size: int, num_steps: int, generator: torch.Generator) -> Any:
+        """The random part of a window's masks, on the CPU: a seed gives the same on every device."""
+
+    def masks(self, kept: Any, *, like: Tensor) -> Masks:
+        """The masks of a window, from what ``draw`` gave, in the dtype and on the device of ``like``."""
 
 
 class Variational:

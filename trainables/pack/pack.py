@@ -29,7 +29,7 @@ from trainables.pack.window_table import WindowTable
 from trainables.trial.epoch_result import EpochResult, NonFiniteLossError, windows_per_check
 from trainables.trial.training import Training, peak_memory_bytes, training_streams
 
-SHAPE = ("corpus", "size", "tie_weights", "augmented_loss", "batch_size", "bptt")
+SHAPE = ("corpus", "size", "cell", "dropout", "tie_weights", "augmented_loss", "batch_size", "bptt")
 """What the trials of a pack share; everything else is a trial's own."""
 
 

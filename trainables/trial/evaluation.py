@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.data.batching import IGNORED, evaluation_streams, windows
-from trainables.fused import reads
+from trainables.fused import supports_evaluation
 from trainables.fused.layer import run_layers
 from trainables.fused.matmul import product, shared_rows
 from trainables.fused.weights import StackWeights
@@ -184,4 +184,4 @@ class ModelReader:
 
 def reader(model: LanguageModel) -> Reader:
     """The faster reader of a model that there is."""
-    return StackReader(StackWeights.of(model)) if reads(model) else ModelReader(model)
+    return StackReader(StackWeights.of(model)) if supports_evaluation(model) else ModelReader(model)

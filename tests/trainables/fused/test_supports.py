@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trainables import recipes
 from trainables.config import TrialConfig, paper_config
-from trainables.fused import reads, supports
+from trainables.fused import supports, supports_evaluation
 from trainables.fused.precision import trial_precision
 from trainables.fused.single import Step
 from trainables.models import build_model
@@ -66,7 +66,7 @@ def test_a_trial_is_the_same_by_the_fused_step_and_by_autograd(config: TrialConf
     assert torch.equal(state["mask_generator"], other["mask_generator"])
     torch.testing.assert_close(state["model"], other["model"], rtol=1e-8, atol=1e-10)
     loss = fused.evaluate(TOKENS[:50], eos_id=0, batch_size=3)
-    with mock.patch("trainables.trial.evaluation.reads", return_value=False):
+    with mock.patch("trainables.trial.evaluation.supports_evaluation", return_value=False):
         assert plain.evaluate(TOKENS[:50], eos_id=0, batch_size=3) == pytest.approx(loss, rel=1e-8)
 
 
@@ -74,7 +74,7 @@ def test_a_trial_is_the_same_by_the_fused_step_and_by_autograd(config: TrialConf
 def test_the_papers_models_are_supported(variant: str) -> None:
     config = paper_config(variant, "tiny", "toy")
     assert supports(config)
-    assert reads(build_model(config, device="meta"))
+    assert supports_evaluation(build_model(config, device="meta"))
 
 
 def test_other_parts_are_trained_alone_and_in_fp32_and_a_pack_refuses_them(monkeypatch: pytest.MonkeyPatch) -> None:

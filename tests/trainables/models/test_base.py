@@ -20,6 +20,8 @@ NUM_PARAMS = {  # one bias vector per gate
     ("wikitext2", False): {"small": 13_986_078, "medium": 50_059_878, "large": 135_879_278},
     ("wikitext2", True): {"small": 7_297_200, "medium": 28_395_900, "large": 85_929_000},
 }
+# Checkpoints have these names, and gradients are clipped in this order.
+LAYERS = [f"layers.{number}.{name}" for number in range(2) for name in ("weight_x", "weight_h", "bias")]
 VARIANTS = {False: ("baseline", "al"), True: ("re", "real")}
 CELLS = [
     (variant, size, corpus, expected)
@@ -78,10 +80,10 @@ def test_tied_decoder_is_the_embedding_and_stays_it():
         m.load_state_dict(model.state_dict())
         assert m.decoder is m.embedding
         assert m.decoder_bias is None
-        assert sorted(n.split(".")[-1] for n, _ in m.named_parameters()) == sorted(
-            ["embedding"] + ["weight_x", "weight_h", "bias"] * 2
-        )
+        assert [n for n, _ in m.named_parameters()] == ["embedding", *LAYERS]
     untied = small_model(tied=False)
+    names = ["embedding", "decoder_weight", "decoder_bias", *LAYERS]
+    assert [n for n, _ in untied.named_parameters()] == list(untied.state_dict()) == names
     assert untied.decoder is untied.decoder_weight
     assert not torch.equal(untied.decoder, untied.embedding)
 
