@@ -2,11 +2,7 @@
 
 Scores stand for a chunk of tokens at a time and turn into their gradient where they stand (``scores.py``).
 
-A stream's mask is constant over its window, so its products need only the units that it keeps (``compact``): exact,
-less arithmetic, but smaller and slower matrix products, and rows to gather and scatter.
-
-Shapes: K trials side by side, T steps, B streams, N = T B tokens, H units, V words, U distinct targets. Compaction
-takes the trials one by one.
+Shapes: K trials side by side, T steps, B streams, N = T B tokens, H units, V words, U distinct targets.
 """
 
 from __future__ import annotations
@@ -24,19 +20,6 @@ TOKENS_PER_CHUNK = 350
 scores, half the size, all of a window's do: the decoder's gradient is then one product."""
 
 
-def use_compaction(hidden_size: int, drop_prob: float, device: torch.device | str) -> bool:
-    """Whether the compacted head is the faster one: in fp32 on a CPU, if enough units are dropped.
-
-    On a GPU its indices would have to be waited for; in bf16 there is less to save.
-
-    Measured on one core at PTB's vocabulary, compacted against dense, cross-entropy alone: at 200 units 1.09 times the
-    time at drop .5 and .86 at .65; at 650 units 1.14 at .4, .93 at .5 and .75 at .65.
-    """
-    if torch.device(device).type != "cpu" or operand_dtype() is not None:
-        return False
-    return drop_prob >= (0.5 if hidden_size >= 400 else 0.6)
-
-
 @dataclass(frozen=True)
 class Targets:
     """A window's targets; the distinct ones are needed with the augmented loss only."""
@@ -51,7 +34,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class DecoderWeights:
-    """The matrices of the head, or their gradients; unit-major memory (H, V) is what compaction needs."""
+    """The matrices of the head, or their gradients."""
 
     decoder: Tensor
     """(K, V, H)."""
@@ -70,9 +53,8 @@ class Head:
         num_steps: T.
         batch_size: B.
         augmented: the augmented loss's settings, or None for the cross-entropy alone.
-        compact: whether to compact; CPU only.
         like: a weight (V, H), for the sizes, dtype and device.
-        tokens_per_chunk: tokens whose scores stand at once in the dense head; None for the measured number.
+        tokens_per_chunk: tokens whose scores stand at once; None for the measured number.
     """
 
     def __init__(
@@ -82,30 +64,28 @@ class Head:
         batch_size: int,
         *,
         augmented: AugmentedTerm | None,
-        compact: bool,
         like: Tensor,
         tokens_per_chunk: int | None = None,
     ) -> None:
         vocab_size, hidden_size = like.shape
         self.shape = (num_trials, num_steps, batch_size, hidden_size, vocab_size)
-        self.augmented, self.compact = augmented, compact
+        self.augmented = augmented
         self.tokens_per_chunk = TOKENS_PER_CHUNK if tokens_per_chunk is None else tokens_per_chunk
         self.d_hidden = like.new_zeros(num_trials, num_steps * batch_size, hidden_size)
         self.dtype = like.dtype
         self._memory = Memory(like.device)
 
     def __call__(
-        self, hidden: Tensor, kept: Tensor, targets: Targets, weights: DecoderWeights, gradients: DecoderWeights
+        self, hidden: Tensor, targets: Targets, weights: DecoderWeights, gradients: DecoderWeights
     ) -> tuple[Tensor, Tensor]:
         """Losses of a window and all of the head's gradients, of the losses' *sum* over the window's tokens.
 
         Args:
             hidden: (K, T, B, H), the dropped hidden states.
-            kept: (K, B, H) booleans on the CPU, the units that the mask keeps; read by the compacted head only.
             targets: of the window.
             weights: the matrices.
-            gradients: overwritten; tied, the embedding's and the decoder's are one tensor. ``d_hidden`` (K, N, H) is
-                overwritten too; compacted, it is left zero where the mask is zero.
+            gradients: overwritten, and so is ``d_hidden`` (K, N, H); tied, the embedding's and the decoder's are one
+                tensor.
 
         Returns:
             Sums over the tokens of J and of J_aug, each (K,).
@@ -118,10 +98,7 @@ class Head:
         decoder = self._rounded("decoder", weights.decoder)
         table = self._table(targets, weights, decoder)
         flat = hidden.reshape(k, t * b, h)
-        if self.compact:
-            cross_entropy, log_sums = self._compact(hidden, kept, targets.words, table, weights, gradients)
-        else:
-            cross_entropy, log_sums = self._dense(flat, targets.words, table, weights.bias, decoder, gradients)
+        cross_entropy, log_sums = self._chunks(flat, targets.words, table, weights.bias, decoder, gradients)
         if table is None:
             return cross_entropy, torch.zeros_like(cross_entropy)
         augmented = table.finish(flat, self.d_hidden, decoder, gradients.decoder, gradients.embedding)
@@ -145,11 +122,10 @@ class Head:
         assert weights.embedding is not None
         embedding = decoder if weights.embedding is weights.decoder else self._rounded("embedding", weights.embedding)
         return TargetDistributions(
-            self.augmented, weights.embedding, embedding, targets.distinct, targets.index, self._memory,
-            gathered=True if self.compact else None,
-        )  # fmt: skip
+            self.augmented, weights.embedding, embedding, targets.distinct, targets.index, self._memory
+        )
 
-    def _dense(
+    def _chunks(
         self,
         hidden: Tensor,
         words: Tensor,
@@ -174,42 +150,4 @@ class Head:
                 log_sums += lse
             self.d_hidden[:, tokens] = product(scores, decoder)
             add_outer(gradients.decoder, scores, hidden[:, tokens], overwrite=start == 0, memory=self._memory)
-        return cross_entropy, log_sums
-
-    def _compact(
-        self,
-        hidden: Tensor,
-        kept: Tensor,
-        words: Tensor,
-        table: TargetDistributions | None,
-        weights: DecoderWeights,
-        gradients: DecoderWeights,
-    ) -> tuple[Tensor, Tensor]:
-        k, t, b, h, _ = self.shape
-        cross_entropy, log_sums = self.d_hidden.new_zeros(k), self.d_hidden.new_zeros(k)
-        d_hidden = self.d_hidden.view(k, t, b, h).zero_()
-        gradients.decoder.zero_()
-        words = words.view(k, t, b)
-        for trial in range(k):
-            one = slice(trial, trial + 1)
-            by_unit, d_by_unit = weights.decoder[trial].t(), gradients.decoder[trial].t()
-            bias = None if weights.bias is None else weights.bias[one]
-            d_bias = None if gradients.bias is None else gradients.bias[one]
-            index = None if table is None else table.index.view(k, t, b)[one]
-            for stream in range(b):
-                units = kept[trial, stream].nonzero().view(-1)
-                kept_weights = self._memory.take("kept weights", (units.numel(), by_unit.shape[1]), by_unit.dtype)
-                torch.index_select(by_unit, 0, units, out=kept_weights)
-                states = hidden[trial, :, stream].index_select(1, units)
-                scores = product(states, kept_weights)
-                rows = None if index is None else index[:, :, stream]
-                ce, lse = scores_to_gradient(
-                    scores.unsqueeze(0), words[one, :, stream], memory=self._memory, weight_dtype=self.dtype, bias=bias,
-                    d_bias=d_bias, targets=table, rows=rows, trials=one,
-                )  # fmt: skip
-                cross_entropy[one] += ce
-                if lse is not None:
-                    log_sums[one] += lse
-                d_hidden[trial, :, stream].index_copy_(1, units, product(scores, kept_weights.t()))
-                d_by_unit.index_add_(0, units, product(states.t(), scores))
         return cross_entropy, log_sums

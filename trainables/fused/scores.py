@@ -188,7 +188,6 @@ def scores_to_gradient(
     d_bias: Tensor | None = None,
     targets: TargetDistributions | None = None,
     rows: Tensor | None = None,
-    trials: slice = slice(None),
 ) -> tuple[Tensor, Tensor | None]:
     """Overwrites scores with the gradient of the losses' sum.
 
@@ -201,7 +200,6 @@ def scores_to_gradient(
         d_bias: (K, V), to which the bias's gradient is added.
         targets: of the augmented loss; None for the cross-entropy alone.
         rows: (K, n), the tokens' rows of ``targets``' tables.
-        trials: which trials the scores belong to.
 
     Returns:
         The sums over the rows of J and, with the augmented loss, of logsumexp(a / tau), each (K,).
@@ -217,7 +215,7 @@ def scores_to_gradient(
         y, scaled, *widened = (s[: given.numel()].view(given.shape) for s in scratch)
         z = widened[0].copy_(given) if narrow else given
         if targets is not None:
-            torch.mul(z, 1 / targets.term.tau[trials], out=scaled)
+            torch.mul(z, 1 / targets.term.tau, out=scaled)
         if bias is not None:
             z.add_(bias.unsqueeze(1))
         torch.softmax(z, -1, out=y)
@@ -237,5 +235,5 @@ def scores_to_gradient(
                 targets.target.view(-1, v), 0, rows[:, start : start + block].reshape(-1), out=scaled.view(-1, v)
             )
             y_hat.sub_(scaled)
-        given.copy_(y.addcmul_(y_hat, targets.term.gamma[trials]))
+        given.copy_(y.addcmul_(y_hat, targets.term.gamma))
     return torch.cat(cross_entropies, 1).sum(-1), torch.cat(log_sums, 1).sum(-1) if log_sums else None

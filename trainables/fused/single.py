@@ -21,12 +21,11 @@ class Step:
     Args:
         model: its parameters are updated in place, and must not be replaced.
         config: the loss, the clipping, the batch.
-        compact: whether the head is compacted; None for the measured rule.
     """
 
-    def __init__(self, model: LanguageModel, config: TrialConfig, *, compact: bool | None = None) -> None:
+    def __init__(self, model: LanguageModel, config: TrialConfig) -> None:
         self.model, self.config = model, config
-        self.stack = StackStep(StackWeights.of(model), [config], refill=False, compact=compact)
+        self.stack = StackStep(StackWeights.of(model), [config], refill=False)
 
     def zero_state(self) -> State:
         """The state at an epoch's start."""
@@ -51,7 +50,7 @@ class Step:
             inputs, targets, augmented=stack.augmented is not None, sparse=stack.sparse_embedding, device=like.device
         )
         hidden, cell = (s.unsqueeze(1) for s in state)
-        ce, augmented, (hidden, cell) = stack.gradients(window, masks.unsqueeze(1), kept.unsqueeze(1), (hidden, cell))
+        ce, augmented, (hidden, cell) = stack.gradients(window, masks.unsqueeze(1), (hidden, cell))
         return ce[0], augmented[0], (hidden.squeeze(1), cell.squeeze(1))
 
     def update(self, lr: float) -> Tensor:

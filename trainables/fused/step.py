@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trainables.config import TrialConfig
 from trainables.data.batching import distinct_words
-from trainables.fused.head import Head, Targets, use_compaction
+from trainables.fused.head import Head, Targets
 from trainables.fused.layer import LayerBuffers, layer_backward, layer_forward
 from trainables.fused.matmul import add_rows, norms, shared_rows
 from trainables.fused.scores import AugmentedTerm
@@ -74,17 +74,12 @@ class StackStep:
         configs: of the trials, which share their shape.
         refill: whether other trials may take the slots (``set_trial``). The step is then ready for any of the shape;
             if not, it leaves out what these do not need.
-        compact: whether the head is compacted; None for the measured rule.
     """
 
-    def __init__(
-        self, weights: StackWeights, configs: Sequence[TrialConfig], *, refill: bool, compact: bool | None = None
-    ) -> None:
+    def __init__(self, weights: StackWeights, configs: Sequence[TrialConfig], *, refill: bool) -> None:
         first, like, k = configs[0], weights.embedding, weights.num_trials
         assert len(configs) == k
         self.weights, self.batch_size, self.bptt = weights, first.batch_size, first.bptt
-        if compact is None:
-            compact = not refill and all(use_compaction(c.hidden_size, c.drop_prob, like.device) for c in configs)
         self.input_dropout = refill or any(c.input_dropout for c in configs)
         self.max_norm = like.new_ones(k)
         self.augmented = None
@@ -94,7 +89,7 @@ class StackStep:
             self.augmented = AugmentedTerm(tau=ones[0], gamma=ones[1], flow=ones[2] if flows else None)
         for slot, config in enumerate(configs):
             self.set_trial(slot, config)
-        self.head = Head(k, self.bptt, self.batch_size, augmented=self.augmented, compact=compact, like=like[0])
+        self.head = Head(k, self.bptt, self.batch_size, augmented=self.augmented, like=like[0])
         hidden_size = like.shape[-1]
         self.buffers = [LayerBuffers(k, self.bptt, self.batch_size, hidden_size, like=like) for _ in weights.layers]
         self.d_x = [like.new_empty(k, self.bptt, self.batch_size, hidden_size) for _ in weights.layers]
@@ -116,14 +111,13 @@ class StackStep:
 
     @torch.no_grad()
     def gradients(
-        self, window: Window, masks: Tensor, kept: Tensor, state: tuple[Tensor, Tensor]
+        self, window: Window, masks: Tensor, state: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """Forward and backward over a window; the gradients, summed over the streams, stay in the step.
 
         Args:
             window: the tokens.
             masks: (L + 1, K, B, H), scaled; the first is ones for a trial without input dropout.
-            kept: (L + 1, K, B, H) booleans on the CPU; read by the compacted head only.
             state: (hidden, cell), each (L, K, B, H), carried in.
 
         Returns:
@@ -138,7 +132,7 @@ class StackStep:
         for index, (layer, buffers) in enumerate(zip(self.weights.layers, self.buffers, strict=True)):
             xs.append(x)
             x = layer_forward(x, layer, masks[index + 1], state[0][index], state[1][index], buffers)
-        losses = self.head(x, kept[-1], self.targets(window), self.weights.decoder, self.d_weights.decoder)
+        losses = self.head(x, self.targets(window), self.weights.decoder, self.d_weights.decoder)
         d_x = self.head.d_hidden.view(k, t, b, h)
         for index in range(len(xs) - 1, -1, -1):
             layer, buffers, d_layer = self.weights.layers[index], self.buffers[index], self.d_weights.layers[index]

@@ -143,7 +143,7 @@ class Stack:
         kept = self._staging.on_device
         masks = kept.to(self._latest.dtype).mul_(self._mask_scale)
         masks[0].masked_fill_(self._no_input_dropout, 1.0)
-        ce, augmented, state = self.step.gradients(self._window, masks, self._staging.on_cpu, self._state)
+        ce, augmented, state = self.step.gradients(self._window, masks, self._state)
         norm = self.step.update(self._lr)
         for ours, new in zip(self._state, state, strict=True):
             ours.copy_(new)
@@ -216,19 +216,17 @@ class MaskStaging:
         self._ring = [torch.ones(shape, dtype=torch.bool, pin_memory=cuda) for _ in range(4 if cuda else 1)]
         self._sent = [torch.cuda.Event() for _ in self._ring] if cuda else []
         self._position = 0
-        self.on_cpu = self._ring[0]
-        self.on_device = torch.ones(shape, dtype=torch.bool, device=device) if cuda else self.on_cpu
+        self.on_device = torch.ones(shape, dtype=torch.bool, device=device) if cuda else self._ring[0]
 
     def next(self) -> Tensor:
         """CPU memory for the next masks, free to be written."""
         self._position = (self._position + 1) % len(self._ring)
         if self._sent:
             self._sent[self._position].synchronize()  # returns at once unless the CPU is a whole ring ahead
-        self.on_cpu = self._ring[self._position]
-        return self.on_cpu
+        return self._ring[self._position]
 
     def send(self) -> None:
         """Copies them to the device, behind what it has still to do."""
         if self._sent:
-            self.on_device.copy_(self.on_cpu, non_blocking=True)
+            self.on_device.copy_(self._ring[self._position], non_blocking=True)
             self._sent[self._position].record()

@@ -1,4 +1,4 @@
-"""The fused head against the readable losses on autograd; chunks, compaction, trials, extremes, precision."""
+"""The fused head against the readable losses on autograd; chunks, trials, extremes, precision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from trainables.data.batching import distinct_words
 from trainables.fused import scores
-from trainables.fused.head import DecoderWeights, Head, Targets, use_compaction
+from trainables.fused.head import DecoderWeights, Head, Targets
 from trainables.fused.matmul import HAS_ONEDNN_LINEAR, add_outer, add_rows, gather_rows, product
 from trainables.fused.scores import AugmentedTerm
 from trainables.models.losses import augmented_loss, cross_entropy, target_logits, total_loss
@@ -19,10 +19,9 @@ STEPS, STREAMS, UNITS, VOCAB = 4, 3, 6, 13
 
 @dataclasses.dataclass
 class Problem:
-    """K trials' hidden states, masks, targets and matrices."""
+    """K trials' hidden states, targets and matrices."""
 
     hidden: torch.Tensor
-    kept: torch.Tensor
     targets: torch.Tensor
     weights: DecoderWeights
     tau: torch.Tensor
@@ -38,7 +37,7 @@ class Problem:
             bias=None if w.bias is None else w.bias[one],
             embedding=decoder if w.embedding is w.decoder else w.embedding[one],
         )
-        rest = (x[one] for x in (self.hidden, self.kept, self.targets))
+        rest = (x[one] for x in (self.hidden, self.targets))
         return Problem(*rest, weights, self.tau[one], self.gamma[one], self.flow[one])
 
 
@@ -51,14 +50,12 @@ def make_problem(trials, *, tied, augmented=True, dtype=torch.float64, scale=1.0
     def matrix():
         return randn(trials, UNITS, VOCAB).transpose(1, 2) if unit_major else randn(trials, VOCAB, UNITS)
 
-    kept = torch.rand(trials, STREAMS, UNITS, generator=g) > 0.3
     decoder = matrix()
     weights = DecoderWeights(
         decoder=decoder, bias=None if tied else randn(trials, VOCAB), embedding=decoder if tied else matrix()
     )
     return Problem(
-        hidden=randn(trials, STEPS, STREAMS, UNITS) * kept.unsqueeze(1),
-        kept=kept,
+        hidden=randn(trials, STEPS, STREAMS, UNITS),
         targets=torch.randint(VOCAB // 2, (trials, STEPS, STREAMS), generator=g),
         weights=weights,
         tau=torch.tensor([3.0, 20.0, 0.8], dtype=dtype)[:trials].view(-1, 1, 1),
@@ -67,7 +64,7 @@ def make_problem(trials, *, tied, augmented=True, dtype=torch.float64, scale=1.0
     )
 
 
-def run(problem, *, augmented=True, compact=False, tokens_per_chunk=None, gathered=None):
+def run(problem, *, augmented=True, tokens_per_chunk=None, gathered=None):
     """Losses, d_hidden and the gradients of decoder, bias and embedding."""
     k = len(problem.hidden)
     w = problem.weights
@@ -83,16 +80,14 @@ def run(problem, *, augmented=True, compact=False, tokens_per_chunk=None, gather
     )
     flow = problem.flow if bool(problem.flow.any()) else None
     term = AugmentedTerm(tau=problem.tau, gamma=problem.gamma, flow=flow) if augmented else None
-    head = Head(
-        k, STEPS, STREAMS, augmented=term, compact=compact, like=w.decoder[0], tokens_per_chunk=tokens_per_chunk
-    )
+    head = Head(k, STEPS, STREAMS, augmented=term, like=w.decoder[0], tokens_per_chunk=tokens_per_chunk)
     made = scores.TargetDistributions
     with pytest.MonkeyPatch.context() as patch:
         if gathered is not None:  # as on the other kind of device
             patch.setattr(
                 "trainables.fused.head.TargetDistributions", lambda *a, **k: made(*a, **k | {"gathered": gathered})
             )
-        ce, aug = head(problem.hidden, problem.kept, targets, w, gradients)
+        ce, aug = head(problem.hidden, targets, w, gradients)
     return ce, aug, head.d_hidden.view_as(problem.hidden), gradients.decoder, gradients.bias, gradients.embedding
 
 
@@ -125,34 +120,28 @@ def run_plain(problem, *, augmented=True):
     )
 
 
-def assert_same(problem, found, *, augmented=True, rtol=1e-11, compact=False):
+def assert_same(problem, found, *, augmented=True, rtol=1e-11):
     for k in range(len(problem.hidden)):
-        for index, (actual, expected) in enumerate(
-            zip(found, run_plain(problem.one(k), augmented=augmented), strict=True)
-        ):
+        for actual, expected in zip(found, run_plain(problem.one(k), augmented=augmented), strict=True):
             if expected is None:
                 assert actual is None
                 continue
             actual = actual[k]
-            if index == 2 and compact:  # where the mask is zero, the layer below drops the gradient
-                expected = expected * problem.kept[k]
             torch.testing.assert_close(actual, expected.to(actual.dtype), rtol=rtol, atol=rtol)
 
 
-@pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("unit_major", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("trials", [1, 3])
-def test_losses_and_gradients_equal_autograd(trials, tied, unit_major, compact):
+def test_losses_and_gradients_equal_autograd(trials, tied, unit_major):
     problem = make_problem(trials, tied=tied, unit_major=unit_major)
-    assert_same(problem, run(problem, compact=compact), compact=compact)
+    assert_same(problem, run(problem))
 
 
-@pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
-def test_cross_entropy_alone_equals_autograd(tied, compact):
+def test_cross_entropy_alone_equals_autograd(tied):
     problem = make_problem(1, tied=tied)
-    assert_same(problem, run(problem, augmented=False, compact=compact), augmented=False, compact=compact)
+    assert_same(problem, run(problem, augmented=False), augmented=False)
 
 
 @pytest.mark.parametrize("tokens_per_chunk", [1, 5, 7, 12, 100])
@@ -165,13 +154,6 @@ def test_chunks_and_blocks_do_not_change_the_result(monkeypatch, tokens_per_chun
     assert_same(several, run(several, tokens_per_chunk=tokens_per_chunk))
 
 
-def test_a_stream_that_drops_every_unit():
-    problem = make_problem(1, tied=True)
-    problem.kept[0, 1] = False
-    problem.hidden[0, :, 1] = 0.0
-    assert_same(problem, run(problem, compact=True), compact=True)
-
-
 def test_single_precision_is_close_and_extreme_scores_stay_finite():
     problem = make_problem(1, tied=True, dtype=torch.float32)
     assert_same(problem, run(problem), rtol=1e-4)
@@ -182,14 +164,6 @@ def test_single_precision_is_close_and_extreme_scores_stay_finite():
     expected = cross_entropy(logits.double(), extreme.targets[0]).sum()
     assert float(expected) / (STEPS * STREAMS) > 100  # probabilities below the smallest float32
     assert float(found[0]) == pytest.approx(float(expected), rel=1e-5)
-
-
-def test_compaction_is_for_cpus_and_high_drop_probabilities():
-    assert use_compaction(650, 0.5, "cpu")
-    assert use_compaction(200, 0.65, "cpu")
-    assert not use_compaction(200, 0.3, "cpu")
-    assert not use_compaction(1500, 0.0, "cpu")
-    assert not use_compaction(1500, 0.9, "cuda")
 
 
 @pytest.mark.parametrize("shape", [(5, 4, 7), (1, 1, 1), (35, 140, 300)])

@@ -31,7 +31,7 @@ def check_windows(
     *,
     hidden_size: int,
     vocab_size: int,
-    compact: bool,
+    unit_major: bool,
     num_windows: int = 2,
     tolerance: float = 1e-10,
 ) -> None:
@@ -39,7 +39,7 @@ def check_windows(
     generator = torch.Generator().manual_seed(config.seed)
     model = make_model(
         vocab_size, hidden_size, tie_weights=config.tie_weights, init_range=0.4, generator=generator,
-        word_major=not compact, dtype=torch.float64,
+        word_major=not unit_major, dtype=torch.float64,
     )  # fmt: skip
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -47,7 +47,7 @@ def check_windows(
                 p.uniform_(-0.5, 0.5, generator=generator)
     weights, plain = parameters(model), copy.deepcopy(model)
     plain.dropout = Variational(config)
-    steps = [(model, Step(model, config, compact=compact)), (plain, PlainStep(plain, config))]
+    steps = [(model, Step(model, config)), (plain, PlainStep(plain, config))]
     states: list[Any] = [step.zero_state() for _, step in steps]
     reference_state = states[0]
     loss_settings = {"gamma": config.gamma, "tau": config.tau, "target_gradient": config.target_gradient or "stop"}
@@ -76,14 +76,14 @@ def check_windows(
                 torch.testing.assert_close(p.detach(), weights[name].detach(), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("unit_major", [False, True])
 @pytest.mark.parametrize("input_dropout", [False, True])
 @pytest.mark.parametrize(("variant", "target_gradient"), CASES)
-def test_every_gradient_equals_autograd(variant, target_gradient, input_dropout, compact):
+def test_every_gradient_equals_autograd(variant, target_gradient, input_dropout, unit_major):
     config = make_config(
         variant, target_gradient, drop_prob=0.4, input_dropout=input_dropout, batch_size=4, bptt=6, max_grad_norm=0.5
     )
-    check_windows(config, hidden_size=7, vocab_size=23, compact=compact)
+    check_windows(config, hidden_size=7, vocab_size=23, unit_major=unit_major)
 
 
 @settings(max_examples=40, deadline=None)
@@ -97,12 +97,23 @@ def test_every_gradient_equals_autograd(variant, target_gradient, input_dropout,
     tau=st.floats(0.5, 80.0),
     gamma=st.floats(0.0, 2.0),
     input_dropout=st.booleans(),
-    compact=st.booleans(),
+    unit_major=st.booleans(),
     max_grad_norm=st.sampled_from([0.01, 1.0, 100.0]),
     seed=st.integers(0, 1000),
 )
 def test_gradients_equal_autograd_for_any_shape_and_setting(
-    case, hidden_size, vocab_size, batch_size, bptt, drop_prob, tau, gamma, input_dropout, compact, max_grad_norm, seed
+    case,
+    hidden_size,
+    vocab_size,
+    batch_size,
+    bptt,
+    drop_prob,
+    tau,
+    gamma,
+    input_dropout,
+    unit_major,
+    max_grad_norm,
+    seed,
 ):
     variant, target_gradient = case
     loss = {"tau": tau, "gamma": gamma} if target_gradient else {}
@@ -110,7 +121,7 @@ def test_gradients_equal_autograd_for_any_shape_and_setting(
         variant, target_gradient, drop_prob=drop_prob, input_dropout=input_dropout, batch_size=batch_size, bptt=bptt,
         max_grad_norm=max_grad_norm, seed=seed, **loss,
     )  # fmt: skip
-    check_windows(config, hidden_size=hidden_size, vocab_size=vocab_size, compact=compact, tolerance=1e-9)
+    check_windows(config, hidden_size=hidden_size, vocab_size=vocab_size, unit_major=unit_major, tolerance=1e-9)
 
 
 @pytest.mark.parametrize("target_gradient", [None, "flow", "stop"])
