@@ -49,6 +49,8 @@ class AugmentedTerm:
     """(K, 1, 1), alpha / tau."""
     flow: Tensor | None
     """(K, 1, 1), 1 where gradient passes through y-tilde and 0 where not; None if it does nowhere."""
+    plain: Tensor | None = None
+    """(K, 1, 1), weight of J in the gradient; None for 1."""
 
 
 def rows_per_block(num_rows: int, vocab_size: int, device: torch.device) -> int:
@@ -222,6 +224,8 @@ def scores_to_gradient(
         log_partition = z.amax(-1) - y.amax(-1).log_()
         cross_entropies.append(log_partition - z.gather(-1, column).squeeze(-1))
         y.scatter_add_(-1, column, y.new_full((), -1.0).expand(column.shape))
+        if targets is not None and targets.term.plain is not None:
+            y.mul_(targets.term.plain)
         if d_bias is not None:
             d_bias.add_(y.sum(1))  # before the augmented loss comes in: y-hat has no bias (eq. 3.1)
         if targets is None:
