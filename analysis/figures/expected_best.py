@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -17,14 +15,12 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import by_group, counted, optional, parts_by_corpus, span, studies, time_unit
-from analysis.measures.best_of_n import crossing_budget, expected_best_frame, random_block
+from analysis.measures.best_of_n import expected_best_frame, random_block
 from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
 from analysis.records.names import place_title
 from analysis.stats.intervals import CONFIDENCE
 from study.records.records import Setting
-
-_MOST_SAID = 4  # crossings that are put into words; the circles show all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,23 +45,10 @@ class ExpectedBest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crossing:
-    """From here on ``better`` has the lower expected best than ``worse``, and had not before."""
-
-    corpus: str
-    size: str
-    better: str
-    worse: str
-    num_trials: int | None
-    device_h: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ExpectedBestInfo:
-    """The random blocks, in the registries' order of settings, and where their curves cross."""
+    """The random blocks, in the registries' order of settings."""
 
     blocks: tuple[ExpectedBest, ...]
-    crossings: tuple[Crossing, ...]
 
     @property
     def is_empty(self) -> bool:
@@ -109,14 +92,10 @@ def draw_expected_best(info: ExpectedBestInfo) -> Canvas:
                 ax.set_xlim(left=0)
             row[0].set_ylim(low, high)
             layout.share_y(row[0], row[1:])
-            found = [c for c in info.crossings if (c.corpus, c.size) == (corpus, size)]
-            _mark_crossings(row, found, {b.setting.variant: b for b in blocks}, unit, per_h)
             ends = [(b.u_ppl[-1], f"{style.short_label(b.setting.variant)} {b.u_ppl[-1]:.1f}", b) for b in blocks]
             layout.label_ends(figure, row[1], [(y, text, style.colour(b.setting.variant)) for y, text, b in ends])
         handles: list[Artist] = [*layout.variant_handles(b.setting.variant for b in info.blocks)]
         handles.append(Patch(color=style.GREY, alpha=0.2, linewidth=0, label=f"{CONFIDENCE:.0%} bounds of the median"))
-        if info.crossings:
-            handles.append(layout.mark("crossing", "o", markerfacecolor="white", color=style.INK))
         layout.key(figure, handles, columns=6)
     return figure
 
@@ -128,29 +107,6 @@ def _curve(ax: Axes, x: tuple[float, ...], block: ExpectedBest) -> None:
     ax.plot(x, block.u_ppl, color=colour, linestyle=dash, marker=marker, markersize=4)
     low, high = (np.array(ends, dtype=float) for ends in (block.median_low, block.median_high))
     ax.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)  # nothing where there are no bounds
-
-
-def _mark_crossings(
-    row: np.ndarray, crossings: list[Crossing], blocks: dict[str, ExpectedBest], unit: str, per_h: float
-) -> None:
-    """A circle on the curve that comes to lead, and in the panel's empty corner what it says, the latest first."""
-    texts: tuple[list[tuple[float, str, str]], ...] = ([], [])
-    for crossing in crossings:
-        block, colour = blocks[crossing.better], style.colour(crossing.better)
-        passes = f"{style.short_label(crossing.better)} passes {style.short_label(crossing.worse)} at"
-        if (draws := crossing.num_trials) is not None:
-            row[0].plot(draws, block.u_ppl[draws - 1], "o", markerfacecolor="white", color=colour, markersize=6)
-            texts[0].append((draws, f"{passes} {draws} draws", colour))
-        if (hours := crossing.device_h) is not None:
-            ppl = block.u_ppl[int(np.searchsorted(block.device_h, hours, side="right")) - 1]
-            row[1].plot(hours * per_h, ppl, "o", markerfacecolor="white", color=colour, markersize=6)
-            texts[1].append((hours, f"{passes} {hours * per_h:.2g} {unit}", colour))
-    for ax, found in zip(row, texts, strict=True):
-        for line, (_, text, colour) in enumerate(sorted(found, reverse=True)[:_MOST_SAID]):
-            ax.annotate(
-                text, (1, 1), (-2, -2 - 11 * line), xycoords="axes fraction", textcoords="offset points", ha="right",
-                va="top", fontsize=style.SMALL, color=colour, bbox=style.BEHIND_TEXT,
-            )  # fmt: skip
 
 
 def _limits(blocks: list[ExpectedBest]) -> tuple[float, float]:
@@ -176,17 +132,16 @@ def _note(blocks: list[ExpectedBest]) -> str:
         "independent draws at full length. Line: the unbiased estimate (Tang et al., 2020); thin line: with "
         "replacement (Dodge et al., 2019). Band: exact order-statistic bounds of the median of the best of n, as far "
         "as the sample carries them (n up to a fifth of the draws). By device-hours n draws cost n times the mean "
-        "trial. A circle marks the budget from which on one variant is expected to be better than another that leads "
-        "before. A trial that diverged counts as the uniform distribution. The first draws are cut off."
+        "trial. A trial that diverged counts as the uniform distribution. The first draws are cut off."
     ),
     draw=draw_expected_best,
-    parts=lambda info: parts_by_corpus(info.blocks, lambda items: _info(items)),
+    parts=lambda info: parts_by_corpus(info.blocks, lambda items: ExpectedBestInfo(blocks=items)),
     needs="no trial of a random block has ended yet",
 )
 def expected_best_curves(results: Results) -> ExpectedBestInfo:
     """Every study with a random draw that has ended."""
     blocks = (_block(study) for study in studies(results))
-    return _info(tuple(block for block in blocks if block is not None))
+    return ExpectedBestInfo(blocks=tuple(block for block in blocks if block is not None))
 
 
 def _block(study: SettingStudy) -> ExpectedBest | None:
@@ -207,40 +162,3 @@ def _block(study: SettingStudy) -> ExpectedBest | None:
         median_low=optional(frame["median_low"]),
         median_high=optional(frame["median_high"]),
     )
-
-
-def _info(blocks: tuple[ExpectedBest, ...]) -> ExpectedBestInfo:
-    crossings = [
-        found
-        for _, _, members in by_group(blocks)
-        for better, worse in permutations(members, 2)
-        if (found := _crossing(better, worse)) is not None
-    ]
-    return ExpectedBestInfo(blocks=blocks, crossings=tuple(crossings))
-
-
-def _crossing(better: ExpectedBest, worse: ExpectedBest) -> Crossing | None:
-    """Where ``better`` passes ``worse``; None if it never does, or leads from the first."""
-    draws = crossing_budget(better.losses, worse.losses)
-    draws = draws if draws is not None and draws > 1 else None
-    hours = _crossing_hours(better, worse)
-    if draws is None and hours is None:
-        return None
-    return Crossing(
-        corpus=better.setting.corpus, size=better.setting.size, better=better.setting.variant,
-        worse=worse.setting.variant,         num_trials=draws, device_h=hours,
-    )  # fmt: skip
-
-
-def _crossing_hours(better: ExpectedBest, worse: ExpectedBest) -> float | None:
-    """The same in device-hours, up to the smaller of the two budgets; before its first draw has ended, none leads."""
-    start, end = max(better.device_h[0], worse.device_h[0]), min(better.device_h[-1], worse.device_h[-1])
-    at = np.array(sorted({h for b in (better, worse) for h in b.device_h if start <= h <= end}))
-    if not len(at):
-        return None
-    values = [np.array(b.u_ppl)[np.searchsorted(b.device_h, at, side="right") - 1] for b in (better, worse)]
-    below = values[0] < values[1]
-    if not below[-1] or below.all():
-        return None
-    hours = float(at[int(np.flatnonzero(~below)[-1]) + 1])
-    return hours if math.isfinite(hours) else None

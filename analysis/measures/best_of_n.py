@@ -134,24 +134,6 @@ def median_best_bounds(
     return (float(x[lower[-1] - 1]), float(x[upper[0] - 1])) if lower and upper else None
 
 
-def crossing_budget(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> int | None:
-    """The number of trials from which on the expected best of a (``U``) is below that of b.
-
-    Up to the smaller of the two numbers of values.
-
-    Returns:
-        1 if a is below from the first trial on; None if it is not below at the end.
-
-    Raises:
-        ValueError: if a value is not finite.
-    """
-    num = min(len(a), len(b))
-    below = expected_best(a, estimator="U")[:num] < expected_best(b, estimator="U")[:num]
-    if not num or not below[-1]:
-        return None
-    return 1 + int(np.max(np.flatnonzero(~below), initial=-1)) + 1
-
-
 def expected_best_frame(block: RandomBlock) -> pd.DataFrame:
     """A row per number of trials n: ``n``, ``device_h`` (n times the mean of a trial), ``v_ppl``, ``u_ppl``,
     ``median_ppl``, ``median_low``, ``median_high``, all perplexities; the last three are missing where the sample

@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from analysis.measures.best_of_n import RandomBlock, crossing_budget, expected_best_frame, random_block
+from analysis.measures.best_of_n import expected_best_frame, random_block
 from analysis.measures.sensitivity import plateau
 from analysis.measures.settings import (
     PAPER_ORIGIN,
     SettingStudy,
-    comparable,
     ppl_by_seed,
     seed_trials,
     settings_with_records,
@@ -39,8 +38,6 @@ from analysis.tables.table import (
     ratio,
     register,
 )
-from study.records.records import Setting
-from trainables.recipes import VARIANTS
 
 BUDGETS = (1, 3, 10)
 """Numbers of trials for which the expected best is shown."""
@@ -134,7 +131,7 @@ def _tuning_note(origin: str | None, gain: Contrast | None) -> str:
 
 @register("search")
 def search(results: Results) -> Table:
-    """Per setting: the best of n random draws, the budget that turns the order round, the plateau in tau and gamma."""
+    """Per setting: the best of n random draws, the plateau in tau and gamma."""
     columns = (
         Column(title="Model", cell=plain("model"), left=True),
         Column(title="Draws", cell=number("num_draws", "d")),
@@ -144,7 +141,6 @@ def search(results: Results) -> Table:
         ),
         Column(title="Median of one trial", cell=_bounds("median_1")),
         Column(title="Median best of 3", cell=_bounds("median_3")),
-        Column(title="Ahead from", cell=plain("ahead_from")),
         Column(title="Draws within 1.0", cell=number("plateau_draws", ".0%")),
         Column(title="Plateau", cell=number("plateau_area", ".0%")),
     )
@@ -156,17 +152,17 @@ def search(results: Results) -> Table:
             "counts as the uniform distribution. Best of n: the expected best (Tang et al., 2020; unbiased), without "
             "an interval, since the sample cannot carry one near n = draws. Median: what the best of n falls below "
             f"every second time, with exact {CONFIDENCE:.0%} bounds from order statistics where there are enough "
-            "draws (5.3 n). Ahead from: the number of trials from which on the expected best is below the baseline's. "
+            "draws (5.3 n). "
             "Draws within 1.0: share of the draws within 1.0 perplexity of the search's best. Plateau: share of the "
             "area of log(tau) and gamma whose nearest trial is."
         ),
-        rows=tuple(_search_row(results, study) for study in _studies(results)),
+        rows=tuple(_search_row(study) for study in _studies(results)),
         columns=columns,
         narrow=columns[:5] + columns[7:],
     )
 
 
-def _search_row(results: Results, study: SettingStudy) -> Row:
+def _search_row(study: SettingStudy) -> Row:
     block, flat = random_block(study), plateau(study)
     best = expected_best_frame(block).set_index("n")
     draws, within = trial_keys(study.study, block.trial_ids), trial_keys(study.study, flat.trial_ids if flat else ())
@@ -184,7 +180,6 @@ def _search_row(results: Results, study: SettingStudy) -> Row:
         median = (found.get(f"median_{end}") for end in ("low", "high"))
         data[f"median_{n}"] = Interval(found.get("median_ppl"), draws, *median)
     data |= {
-        "ahead_from": _ahead_from(results, study, block),
         "plateau_draws": Measured(flat.share_random if flat else None, within),
         "plateau_area": Measured(flat.share_area if flat else None, within),
         "plateau_trials": Measured(flat.num_within if flat else None, within),
@@ -201,20 +196,6 @@ def _search_row(results: Results, study: SettingStudy) -> Row:
         notes=(*notes, *shortfall(study, study.trials)),
         dim=not len(block.losses),
     )
-
-
-def _ahead_from(results: Results, study: SettingStudy, block: RandomBlock) -> Measured:
-    """The crossing budget against the baseline, for people; none for the baseline itself and where either is bare."""
-    baseline = next(iter(VARIANTS))
-    other = study_of(results, Setting(study.setting.corpus, study.setting.size, baseline))
-    if study.setting.variant == baseline or other is None or comparable(study, other):
-        return Measured()
-    theirs = random_block(other)
-    if not len(block.losses) or not len(theirs.losses):
-        return Measured()
-    budget = crossing_budget(block.losses, theirs.losses)
-    text = f"not up to {min(len(block.losses), len(theirs.losses))}" if budget is None else str(budget)
-    return Measured(text, tuple(key for one in (block, theirs) for key in trial_keys(one.study, one.trial_ids)))
 
 
 def _bounds(key: str) -> Callable[[Values], Cell]:

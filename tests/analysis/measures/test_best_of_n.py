@@ -1,4 +1,4 @@
-"""Expected best of n against enumeration and simulation; exact bounds of its median; crossing budgets."""
+"""Expected best of n against enumeration and simulation; exact bounds of its median."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.measures.best_of_n import (
-    crossing_budget,
     expected_best,
     expected_best_frame,
     median_best,
@@ -89,19 +88,6 @@ def test_a_sample_that_cannot_carry_bounds_has_none() -> None:
     assert median_best_bounds([], 1) is None
     assert median_best(values, 20) is None
     assert median_best([1.0], 2) is None
-
-
-def test_crossing_budgets() -> None:
-    safe, bold = [2.0, 2.1, 2.2], [1.0, 4.0, 4.1]  # means 2.1 and 3.03; pairs 2.03 and 2.03; best 2 and 1
-    u = [expected_best(x, estimator="U") for x in (safe, bold)]
-    assert [bool(b < a) for a, b in zip(*u, strict=True)] == [False, True, True]
-    assert crossing_budget(bold, safe) == 2
-    assert crossing_budget(safe, bold) is None
-    assert crossing_budget([1.0, 1.1], [2.0, 2.1]) == 1
-    assert crossing_budget([1.0], [1.0]) is None  # equal is not below
-    assert crossing_budget([], [1.0]) is None
-    # Only as far as both samples reach: at two trials bold is not yet tried to the end.
-    assert crossing_budget(bold, safe[:1]) is None
 
 
 def test_the_random_block_alone_counts() -> None:
