@@ -22,8 +22,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--corpus", default="ptb", choices=list(CORPORA), help="default: %(default)s")
     add_flags(parser, BUDGET)
     parser.add_argument(
-        "--search-seed", type=whole(0), default=0, metavar="I",
-        help="seeds the search's random draws (default: %(default)s); another one is another study",
+        "--search-seed", type=whole(0), nargs="+", default=[0], metavar="I",
+        help="seeds the search's random draws (default: 0); each is a study of its own, run one after another",
     )  # fmt: skip
     add_flags(parser, ["--storage", *RESOURCES, "--dry-run"])
     return parser
@@ -42,17 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     storage = storage_of(arguments)
-    batch = make_batch(
-        arguments.corpus,
-        arguments.size,
-        VARIANTS if arguments.variant == "all" else [arguments.variant],
-        arguments,
-        console,
-        num_samples=arguments.num_samples,
-        search_seed=arguments.search_seed,
-    )
+    batches = [
+        make_batch(
+            arguments.corpus,
+            arguments.size,
+            VARIANTS if arguments.variant == "all" else [arguments.variant],
+            arguments,
+            console,
+            num_samples=arguments.num_samples,
+            search_seed=search_seed,
+        )
+        for search_seed in dict.fromkeys(arguments.search_seed)
+    ]
     print_plan(
-        [batch],
+        batches,
         console,
         cpus_per_trial=arguments.cpus_per_trial,
         max_concurrent=arguments.max_concurrent,
@@ -63,7 +66,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     # Ray takes seconds to import: the plan, and a mistake in it, should not have to wait for it.
     from study.cli.launch import EXIT_STATUS, launch, print_next
 
-    outcome = launch([batch], arguments, storage=storage, console=console)
+    outcome = launch(batches, arguments, storage=storage, console=console)
     print_next(outcome, arguments, storage=storage, module="study.run", console=console)
     return EXIT_STATUS[outcome]
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.records.records import BLOCKS, StorageError, default_storage, is_remote, read_table
-from study.records.trials import BEST_FIRST, may_win_search
+from study.records.trials import SEARCH_BLOCKS, num_select_trials
 
 HEARTBEAT_LIMIT_S = 120.0
 """A run that has not been heard of for longer is taken for dead."""
@@ -41,6 +41,8 @@ class StudyStatus:
     search_done: int
     search_planned: int | None
     """Trials of the search that have ended, and that its latest run planned; None if no run is on record."""
+    select_done: int
+    select_planned: int | None
     confirm_done: int
     confirm_planned: int | None
     trials: dict[str, dict[str, int]]
@@ -82,7 +84,8 @@ def _status(
     latest = None if runs.empty else runs.sort_values(["started_at", "run"], kind="stable").iloc[-1]
     beat = None if latest is None or pd.isna(latest["heartbeat_at"]) else latest["heartbeat_at"].to_pydatetime()
     state = _state(latest, beat, now)
-    search, confirm = trials[trials["block"] != "confirm"], trials[trials["block"] == "confirm"]
+    search = trials[trials["block"].isin(SEARCH_BLOCKS)]
+    select, confirm = (trials[trials["block"] == block] for block in ("select", "confirm"))
     usable = epochs["trial_id"].isin(search.loc[search["status"] != "failed", "trial_id"])
     ppl = epochs[usable & np.isfinite(epochs["valid_ppl"].astype(float))]
     ppl = ppl.sort_values(["valid_ppl", "trial_id"], kind="stable")
@@ -99,8 +102,10 @@ def _status(
         state=state,
         search_done=int((search["status"] != "interrupted").sum()),
         search_planned=None if latest is None else int(latest["num_samples"]),
+        select_done=int((select["status"] != "interrupted").sum()),
+        select_planned=None if latest is None else _select_planned(latest, state, select),
         confirm_done=int((confirm["status"] != "interrupted").sum()),
-        confirm_planned=None if latest is None else _confirm_planned(latest, search, confirm),
+        confirm_planned=None if latest is None else _confirm_planned(latest, state, confirm),
         trials={block: blocks[block] for block in BLOCKS if block in blocks},
         num_epochs=len(epochs),
         best_valid_ppl=None if ppl.empty else float(ppl["valid_ppl"].iloc[0]),
@@ -121,18 +126,24 @@ def _state(run: Any, beat: dt.datetime | None, now: dt.datetime) -> str:
     return "running" if alive else "interrupted"
 
 
-def _confirm_planned(run: Any, search: pd.DataFrame, confirm: pd.DataFrame) -> int:
-    """The paper's recipe and the best of the search, each on every seed; the recipe alone if nothing else has won."""
-    complete = search[may_win_search(search["block"], search["status"])].sort_values(list(BEST_FIRST))
-    ended = (search["status"] != "interrupted").sum() >= run["num_samples"]
-    once = run["num_samples"] <= 1 or (ended and len(complete) > 0 and complete["block"].iloc[0] == "default")
+def _select_planned(run: Any, state: str, select: pd.DataFrame) -> int:
+    """The search's best configurations and the paper's recipe, each on the block's seeds; fewer in a study that has
+    finished with fewer."""
+    if state == "finished":
+        return len(select)
+    return max(num_select_trials(int(run["num_samples"])), len(select))
+
+
+def _confirm_planned(run: Any, state: str, confirm: pd.DataFrame) -> int:
+    """The paper's recipe and the winner, each on every seed; the recipe alone in a study in which it has won."""
+    once = run["num_samples"] <= 1 or state == "finished"
     return max(int(run["num_seeds"]) * (1 if once else 2), len(confirm))
 
 
 _COLUMNS = (
-    "", "state", "search", "confirm", "open", "pruned", "failed", "epochs", "best ppl", "of trial", "hours", "seen",
+    "", "state", "search", "select", "confirm", "open", "pruned", "failed", "epochs", "best ppl", "hours", "seen",
 )  # fmt: skip
-_LEFT = {"", "state", "of trial"}
+_LEFT = {"", "state"}
 
 
 def print_statuses(statuses: Sequence[StudyStatus], console: Console, *, now: dt.datetime) -> None:
@@ -155,12 +166,12 @@ def _fields(status: StudyStatus, statuses: Sequence[StudyStatus], now: dt.dateti
         status.variant if alone else status.study.replace(f"-{status.size}-{status.corpus}-", " "),
         status.state,
         _of(status.search_done, status.search_planned),
+        _of(status.select_done, status.select_planned),
         _of(status.confirm_done, status.confirm_planned),
         str(status.count("running") + status.count("interrupted")),
         *(str(status.count(name)) for name in ("pruned", "failed")),
         str(status.num_epochs),
         "-" if status.best_valid_ppl is None else f"{status.best_valid_ppl:.2f}",
-        status.best_trial_id or "-",
         f"{status.device_hours:.1f}",
         "-" if status.heartbeat_at is None else _ago((now - status.heartbeat_at).total_seconds()),
     )

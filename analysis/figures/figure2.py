@@ -17,11 +17,12 @@ from analysis import paper
 from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import by_group, curves, span, studies
-from analysis.measures.settings import PAPER_ORIGIN, SettingStudy
+from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
 from analysis.records.names import place_title
 from analysis.stats.intervals import CONFIDENCE, t_quantile
 from study.records.records import Setting
+from study.records.trials import PAPER_ORIGIN
 
 
 @dataclass(frozen=True, kw_only=True)

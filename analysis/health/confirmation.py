@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.health.check import PROBLEM, WARNING, Fault, by_place, by_study, fault, listed
-from analysis.measures.settings import PAPER_ORIGIN
 from analysis.records.evaluations import measured
 from analysis.records.load import TRIAL, Results
 from study.records.parameters import PARAMETERS
-from study.records.trials import SEARCH_BLOCKS
+from study.records.trials import PAPER_ORIGIN, SEARCH_BLOCKS
 
 MIN_SEEDS = 1 + math.ceil(math.log2(1 / 0.05))
 """The fewest seeds for which the exact sign-flip test can reach p < .05: 2 / 2^6 = .031."""
@@ -24,22 +23,22 @@ def test_split(results: Results) -> Iterator[Fault]:
     the choice may have seen the test split. A search that went on afterwards: a warning, whoever extended it may have.
     """
     for study, own in by_study(results.trials):
-        read = own[own["block"].isin(SEARCH_BLOCKS) & _test_is_read(results, own)]
+        read = own[(own["block"] != "confirm") & _test_is_read(results, own)]
         if len(read):
-            message = f"trials of the search that read the test split: {len(read)}"
+            message = f"trials before confirmation that read the test split: {len(read)}"
             yield fault(PROBLEM, message, [study], read)
         tuned = own[(own["block"] == "confirm") & (own["origin"] != PAPER_ORIGIN) & own["started_at"].notna()]
-        search = own[own["block"].isin(SEARCH_BLOCKS) & own["started_at"].notna()]
+        search = own[(own["block"] != "confirm") & own["started_at"].notna()]
         if tuned.empty or search.empty:
             continue
         first = tuned["started_at"].min()
         running = search[(search["started_at"] < first) & (search["ended_at"].isna() | (search["ended_at"] > first))]
         if len(running):
-            message = f"the best of the search was confirmed before {listed(running['trial_id'])} had ended"
+            message = f"the winner was confirmed before {listed(running['trial_id'])} had ended"
             yield fault(PROBLEM, message, [study], running)
         later = search[search["started_at"] > first]
         if len(later):
-            message = f"trials of the search begun after the test split had been read: {len(later)}"
+            message = f"trials of search or selection begun after the test split had been read: {len(later)}"
             yield fault(WARNING, message, [study], later)
 
 
@@ -73,10 +72,10 @@ def too_few_seeds(results: Results) -> Iterator[Fault]:
 def fresh_seeds(results: Results) -> Iterator[Fault]:
     """A problem: a configuration chosen for its luck with a seed must not be judged on that seed."""
     for study, own in by_study(results.trials):
-        confirm, search = own[own["block"] == "confirm"], own[own["block"].isin(SEARCH_BLOCKS)]
+        confirm, search = own[own["block"] == "confirm"], own[own["block"] != "confirm"]
         stale = confirm[confirm["seed"].isin(search["seed"])]
         if len(stale):
-            message = f"confirm trials on seeds of the search: {listed(sorted(stale['seed'].unique()))}"
+            message = f"confirm trials on seeds of search or selection: {listed(sorted(stale['seed'].unique()))}"
             yield fault(PROBLEM, message, [study], stale)
 
 

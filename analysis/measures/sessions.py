@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.measures.settings import PAPER_ORIGIN
 from analysis.records.load import Results
 from analysis.records.studies import SettingStudy
 from analysis.stats.contrasts import Contrast, contrast
+from study.records.trials import PAPER_ORIGIN
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,11 +23,11 @@ from analysis.records.studies import (
 )
 from analysis.records.trials import best_of_search
 from analysis.stats.intervals import MeanPerplexity, mean_perplexity
+from study.records.trials import PAPER_ORIGIN, select_winner
 from trainables.recipes import SIZES
 
 __all__ = [
     "NOT_CONFIRMED",
-    "PAPER_ORIGIN",
     "SettingStudy",
     "Estimate",
     "setting_order",
@@ -45,7 +45,6 @@ __all__ = [
 ]
 
 NOT_CONFIRMED = "search value, not confirmed"
-PAPER_ORIGIN = "paper"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,32 +73,35 @@ def recipe_estimate(study: SettingStudy) -> Estimate | None:
 
 
 def tuned_estimate(study: SettingStudy) -> Estimate | None:
-    """The setting when tuned: of the complete search trials that were confirmed, the one of lowest validation
-    perplexity.
+    """The setting when tuned: the configuration that ``tuned_origin`` names, on its confirm trials.
 
-    The default trial's configuration is the paper's recipe, so the recipe's confirm trials are its own. Where nothing
-    is confirmed, the lowest validation perplexity of the search; None if there is none.
+    Where nothing is confirmed, the lowest validation perplexity of the search; None if there is none.
     """
     search, origin = best_of_search(study.search), tuned_origin(study)
     if origin is None or (found := _confirmed(study, origin)) is None:
         return _search_value(study, study.search if search.empty else search)
     extra = []
-    if origin != PAPER_ORIGIN and search["trial_id"].iloc[0] != origin:
+    if study.select.empty and origin != PAPER_ORIGIN and search["trial_id"].iloc[0] != origin:
         extra.append(f"the best of the search, {search['trial_id'].iloc[0]}, is not confirmed")
     if search.loc[search["trial_id"] == origin, "block"].eq("default").any() or origin == PAPER_ORIGIN:
-        extra.append("the paper's recipe won the search")
+        extra.append("the paper's recipe won")
     return replace(found, missing=(*found.missing, *extra))
 
 
 def tuned_origin(study: SettingStudy) -> str | None:
-    """The confirmed origin that stands for the tuned setting: ``paper`` if the recipe won the search, None if there is
-    none."""
+    """The confirmed origin that stands for the tuned setting: the winner of the select block. None before there is one.
+
+    In a study without that block, run before it existed, the best of the search that was confirmed.
+    """
     if "tuned_origin" not in study.memo:
         study.memo["tuned_origin"] = _tuned_origin(study)
     return study.memo["tuned_origin"]
 
 
 def _tuned_origin(study: SettingStudy) -> str | None:
+    if not study.select.empty:
+        origin = _winner(study.select)
+        return origin if origin is not None and ppl_by_seed(study, origin, "valid") else None
     origins = set(study.confirm.loc[study.confirm["status"] == "complete", "origin"])
     search = best_of_search(study.search)
     for position, (trial_id, block) in enumerate(zip(search["trial_id"], search["block"], strict=True)):
@@ -109,6 +111,14 @@ def _tuned_origin(study: SettingStudy) -> str | None:
         if ppl_by_seed(study, origin, "valid"):
             return origin
     return None
+
+
+def _winner(select: pd.DataFrame) -> str | None:
+    """The winner of the select block; None while a trial of it has not ended or only the recipe has been trained."""
+    if select["status"].eq("interrupted").any() or select["origin"].nunique() < 2:
+        return None
+    ppl = select["best_valid_ppl"].astype(float).where(select["status"] == "complete")
+    return select_winner({str(origin): list(own) for origin, own in ppl.groupby(select["origin"])})
 
 
 def confirmed_trials(study: SettingStudy, origin: str) -> pd.DataFrame:

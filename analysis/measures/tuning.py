@@ -11,9 +11,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from analysis.measures.settings import PAPER_ORIGIN, SettingStudy, confirmed_trials, ppl_by_seed, tuned_origin
+from analysis.measures.settings import SettingStudy, confirmed_trials, ppl_by_seed, tuned_origin
 from analysis.stats.contrasts import Contrast, contrast, sign_flip_p
 from analysis.stats.intervals import LogRatio, t_interval
+from study.records.trials import PAPER_ORIGIN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Shift(LogRatio):
 def tuning_gain(study: SettingStudy, split: str) -> Contrast | None:
     """The tuned configuration minus the paper's recipe, paired over seeds; negative where tuning helps.
 
-    None where nothing tuned is confirmed, no seed is shared, or the recipe itself won the search: then the two are
+    None where nothing tuned is confirmed, no seed is shared, or the recipe itself won: then the two are
     the same trials.
     """
     origin = tuned_origin(study)

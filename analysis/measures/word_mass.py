@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.measures.pairs import KINDS
-from analysis.measures.settings import PAPER_ORIGIN, SettingStudy, comparable, study_of, tuned_origin
+from analysis.measures.settings import SettingStudy, comparable, study_of, tuned_origin
 from analysis.records.load import Results
 from analysis.stats.contrasts import Contrast, contrast
 from study.records.records import Setting
+from study.records.trials import PAPER_ORIGIN
 from trainables.data.phrases import NAMED_WORDS
 
 UNKNOWN = "<unk>"

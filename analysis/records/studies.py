@@ -21,6 +21,7 @@ import pandas as pd
 from analysis.records.load import Results
 from analysis.records.names import variant_label
 from study.records.records import Setting
+from study.records.trials import SEARCH_BLOCKS
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 DEFAULT_PRECISION = "fp32"  # of records that name none
@@ -53,7 +54,12 @@ class SettingStudy:
     @cached_property
     def search(self) -> pd.DataFrame:
         """Trials of the blocks default, random and tpe."""
-        return self.trials[self.trials["block"] != "confirm"]
+        return self.trials[self.trials["block"].isin(SEARCH_BLOCKS)]
+
+    @cached_property
+    def select(self) -> pd.DataFrame:
+        """Trials of the select block; none in a study that was run before there was one."""
+        return self.trials[self.trials["block"] == "select"]
 
     @cached_property
     def confirm(self) -> pd.DataFrame:

@@ -123,7 +123,7 @@ def _tuning_note(origin: str | None, gain: Contrast | None) -> str:
     if origin is None:
         return "no tuned configuration is confirmed on fresh seeds"
     if origin == PAPER_ORIGIN:
-        return "the paper's recipe won the search: there is nothing to gain"
+        return "the paper's recipe won: there is nothing to gain"
     if gain is None:
         return "the recipe and the tuned configuration share no seed"
     return f"no interval: {gain.reason}" if gain.reason else ""

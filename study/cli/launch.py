@@ -19,8 +19,9 @@ from study.driver.driver import RunOptions, run_studies
 from study.driver.ray_session import StudyError, sigterm_like_ctrl_c
 from study.figure1.grid import GridOptions, SubspaceGrid, run_grid
 from study.records.records import default_storage
-from study.records.trials import SEARCH_BLOCKS
+from study.records.trials import PAPER_ORIGIN, SEARCH_BLOCKS
 from study.search.ledger import Ledger
+from study.search.winner import winner_of
 from study.spec.spec import StudySpec
 from trainables.data.corpora import CorpusError, load_corpus
 from trainables.recipes import PERPLEXITY, SINGLE_STREAM
@@ -150,15 +151,14 @@ def _print_summary(specs: Sequence[StudySpec], storage: str, console: Console) -
         ledger = Ledger(spec, storage)
         trials = ledger.trials.values()
         count = {s: sum(t.status == s for t in trials) for s in ("complete", "pruned", "failed", "interrupted")}
-        best = ledger.best_of_search()
-        tuned = "paper" if best is None or best.block == "default" else best.trial_id
+        tuned = winner_of(ledger) or PAPER_ORIGIN
         search = [t.best_valid_ppl for t in ledger.in_block(*SEARCH_BLOCKS) if t.best_valid_ppl is not None]
         table.add_row(
             spec.name,
             *(str(count[s]) for s in ("complete", "pruned", "failed", "interrupted")),
             f"{min(search):.1f}" if search else "-",
-            *(_mean(_test_ppl(ledger, origin)) for origin in ("paper", tuned)),
-            "+".join(str(len(_test_ppl(ledger, origin))) for origin in dict.fromkeys(("paper", tuned))),
+            *(_mean(_test_ppl(ledger, origin)) for origin in (PAPER_ORIGIN, tuned)),
+            "+".join(str(len(_test_ppl(ledger, origin))) for origin in dict.fromkeys((PAPER_ORIGIN, tuned))),
         )
     console.print(table)
 

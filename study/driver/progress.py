@@ -65,7 +65,7 @@ class Progress(tune.Callback):
     def _state(self, setting: SettingSearch) -> dict[str, str]:
         ledger = setting.ledger
         rates = [trial.rows[-1]["tokens_per_s"] for trial in ledger.running.values() if trial.rows]
-        # One trial set fewer is confirmed if the paper's recipe turns out to be the best.
+        # Fewer than planned are trained if the paper's recipe wins, or few trials of the search came to their end.
         planned = ledger.num_ended if setting.is_finished() else sum(setting.spec.num_trials.values())
         return {
             "variant": setting.spec.setting.variant,  # size and corpus are those of the plan above

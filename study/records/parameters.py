@@ -72,7 +72,8 @@ class Parameter:
 
 
 # Ranges from recipe to recipe: a factor of three about the paper's learning rate, and for the rest what published
-# word-level language models of these sizes have used.
+# word-level language models of these sizes have used. The learning rate's decay has ranges of its own for each size:
+# over a trial of full length the rate shall end between a thousandth and a tenth of its start in most draws.
 PARAMETERS: Mapping[str, Parameter] = {
     p.name: p
     for p in (
@@ -81,11 +82,13 @@ PARAMETERS: Mapping[str, Parameter] = {
         ),
         Parameter(name="input_dropout", label="input dropout", scale=CATEGORICAL, domain=(False, True)),
         Parameter(name="lr", label="learning rate", scale=LOG, domain=(0.3, 3.0)),
-        Parameter(name="lr_decay", label="decay per epoch", scale=LINEAR, domain=(0.8, 0.98)),
         Parameter(
-            name="lr_decay_start_epoch", label="decay after epoch", scale=INTEGER, domain=(1, 20),
-            # A short trial that never decays its learning rate is not the recipe: twelve epochs have no room for twenty
-            special={"tiny": (1, 10)},
+            name="lr_decay", label="decay per epoch", scale=LINEAR, domain=(0.82, 0.93),
+            special={"tiny": (0.4, 0.82), "medium": (0.84, 0.94), "large": (0.95, 0.98)},
+        ),
+        Parameter(
+            name="lr_decay_start_epoch", label="decay after epoch", scale=INTEGER, domain=(1, 15),
+            special={"tiny": (1, 8), "large": (1, 40)},
         ),
         Parameter(name="max_grad_norm", label="gradient norm", scale=LOG, domain=(2.0, 15.0)),
         Parameter(name="init_range", label="initial range", scale=LOG, domain=(0.02, 0.15)),

@@ -1,15 +1,24 @@
-"""What a trial's block and status mean: which trials ASHA may stop, which have diverged, which may win the search.
+"""What a trial's block and status mean: which trials ASHA may stop, which have diverged, which may win the search, and
+which configuration a study puts forward as tuned.
 
-The functions take the columns of one row, or whole columns of a frame.
+The predicates take the columns of one row, or whole columns of a frame.
 """
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 SEARCH_BLOCKS = ("default", "random", "tpe")
-BLOCKS = (*SEARCH_BLOCKS, "confirm")
+BLOCKS = (*SEARCH_BLOCKS, "select", "confirm")
+PAPER_ORIGIN = "paper"
+"""The origin of trials that repeat the paper's recipe; of others it is a search trial's id."""
 STATUSES = ("complete", "pruned", "failed", "interrupted")
+NUM_SELECTED = 4
+"""Best configurations of a search that the select block trains, beside the paper's recipe."""
+SELECT_SEEDS = (51, 52)
 NON_FINITE_LOSS = "non_finite_loss"
 """What a trial was stopped by whose loss or perplexity was not a finite number."""
 BEST_FIRST = ("best_valid_ppl", "trial_id")
@@ -29,4 +38,29 @@ def is_diverged(status: Any, stopped_by: Any) -> Any:
 
 def may_win_search(block: Any, status: Any) -> Any:
     """Whether a trial may be the best of its search: one of the search's that was trained in full."""
-    return (block != "confirm") & (status == "complete")
+    return (block != "select") & (block != "confirm") & (status == "complete")
+
+
+def num_select_trials(num_samples: int) -> int:
+    """Trials of the select block after a search of so many: its best configurations and the paper's recipe, each on
+    every seed of ``SELECT_SEEDS``."""
+    return (1 + min(NUM_SELECTED, num_samples - 1)) * len(SELECT_SEEDS) if num_samples > 1 else 0
+
+
+def select_winner(perplexities: Mapping[str, Sequence[float | None]]) -> str:
+    """The configuration of the select block with the lowest mean of ln(validation perplexity) over its seeds.
+
+    Args:
+        perplexities: origin -> the best validation perplexity on each seed, None where the trial failed.
+
+    Returns:
+        Its origin. A configuration of which a trial failed cannot win; if all have, and at a tie, the paper's recipe
+        stands.
+    """
+
+    def loss(origin: str) -> float:
+        ppls = perplexities[origin]
+        finite = [math.log(ppl) for ppl in ppls if ppl is not None and math.isfinite(ppl)]
+        return statistics.fmean(finite) if finite and len(finite) == len(ppls) else math.inf
+
+    return min(perplexities, key=lambda origin: (loss(origin), origin != PAPER_ORIGIN, origin))

@@ -13,11 +13,12 @@ A driver asks for many of the sums below at every step: they are kept, not count
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import datetime as dt
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -113,7 +114,7 @@ class Ledger:
         """Of all trials; infinite before the first epoch."""
         self._blocks: dict[str, list[TrialRecord]] = {}
         self._statuses: Counter[str] = Counter()
-        self._best: TrialRecord | None = None
+        self._ranked: list[TrialRecord] = []
         for row in sorted(self.records.read("trials"), key=lambda r: (r["started_at"], r["trial_id"])):
             self.trials[row["trial_id"]] = self._from_record(row)
         # The epochs' files may be ahead of the trial's row, whose writer died in between.
@@ -239,9 +240,10 @@ class Ledger:
         assert trial.ended
         self.records.do_behind(trial.trial_id, what, work)
 
-    def best_of_search(self) -> TrialRecord | None:
-        """The search trial that confirmation repeats: the lowest validation perplexity among those trained in full."""
-        return self._best
+    @property
+    def ranked(self) -> Sequence[TrialRecord]:
+        """The search's trials that were trained in full, lowest validation perplexity first."""
+        return self._ranked
 
     def _count(self, trial: TrialRecord) -> None:
         self._blocks.setdefault(trial.block, []).append(trial)
@@ -252,7 +254,7 @@ class Ledger:
 
     def _consider(self, trial: TrialRecord) -> None:
         if may_win_search(trial.block, trial.status):
-            self._best = min(filter(None, (self._best, trial)), key=attrgetter(*BEST_FIRST))
+            bisect.insort(self._ranked, trial, key=attrgetter(*BEST_FIRST))
 
     def _write_trial(self, trial: TrialRecord) -> None:
         self.records.write("trials", trial.trial_id, trial.attempt, [self._row(trial)])

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from study.records.provenance import git_state
 from study.records.records import Records
+from study.records.trials import PAPER_ORIGIN
 from study.search.ledger import Ledger, TrialRecord
 from study.spec.spec import StudySpec
 from trainables.data.batching import as_tokens
@@ -31,7 +32,6 @@ from trainables.storage.checkpoint import CheckpointError, CheckpointFolder
 from trainables.trial.predictions import encode, frequent_words, most_probable, next_word, position_after, read_text
 
 NUM_FREQUENT = 50  # PTB's "an", the rarest word that section 6.4 names, is the 32nd
-_ORIGIN = "paper"  # Table 4 compares the networks under the paper's recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def predict(
     num_answered = 0
     for spec in specs:
         ledger = Ledger(spec, storage)
-        trials = [t for t in ledger.in_block("confirm") if t.origin == _ORIGIN and t.status == "complete"]
+        trials = [t for t in ledger.in_block("confirm") if t.origin == PAPER_ORIGIN and t.status == "complete"]
         for trial in trials:
             try:
                 told = _answer(trial, spec, ledger.records, asked, corpus, device=device)

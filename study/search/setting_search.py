@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from study.records.trials import NON_FINITE_LOSS, SEARCH_BLOCKS, is_protected
+from study.records.trials import NON_FINITE_LOSS, PAPER_ORIGIN, SEARCH_BLOCKS, SELECT_SEEDS, is_protected
 from study.search.ledger import Ledger, TrialRecord
 from study.search.optuna_study import OptunaStudy
+from study.search.winner import candidates_of, fresh_trial_id, winner_of
 from study.spec.spec import REDUCTION_FACTOR, StudySpec
+from trainables.config import TrialConfig
 from trainables.storage.checkpoint import CheckpointFolder
 from trainables.trial.trial_run import TrialJob
 
@@ -43,7 +45,7 @@ class SettingSearch:
     def next_trial(self) -> TrialRecord | None:
         """Starts the next trial; None if there is none to start now."""
         trial = next(iter(self.ledger.waiting.values()), None)
-        trial = trial or self._next_of_search() or next(self._missing_confirms(), None)
+        trial = trial or self._next_of_search() or next(self._missing_on_fresh_seeds(), None)
         if trial is not None:
             self.ledger.start(trial)
         return trial
@@ -52,7 +54,7 @@ class SettingSearch:
         """Whether every trial of the budget has ended."""
         if self.ledger.running or self.ledger.waiting or any(self._num_missing(block) for block in SEARCH_BLOCKS):
             return False
-        return next(self._missing_confirms(), None) is None
+        return next(self._missing_on_fresh_seeds(), None) is None
 
     def _num_missing(self, block: str) -> int:
         return max(0, self.spec.num_trials[block] - self.ledger.num_in_block(block))
@@ -68,18 +70,27 @@ class SettingSearch:
                 return TrialRecord(trial_id=trial_id, block=block, config=config, audit=audit, optuna_number=number)
         return None
 
-    def _missing_confirms(self) -> Iterator[TrialRecord]:
-        """Confirm trials still to start; those of the best configuration once the search has ended."""
-        origins = {"paper": self.spec.paper}
-        best = None if self.ledger.is_open(*SEARCH_BLOCKS) else self.ledger.best_of_search()
-        if best is not None and best.block != "default":  # the paper's recipe is confirmed already
-            origins[best.trial_id] = best.config
-        for origin, config in origins.items():
-            for seed in self.spec.confirm_seeds:
-                trial_id = f"confirm-{origin}-s{seed}"
+    def _missing_on_fresh_seeds(self) -> Iterator[TrialRecord]:
+        """Trials of the select and confirm blocks still to start.
+
+        The paper's recipe can start at any time. The search's best configurations are known when the search has
+        ended, and the winner when the select block has.
+        """
+        candidates = candidates_of(self.ledger)
+        if candidates:
+            yield from self._missing("select", candidates, SELECT_SEEDS)
+        confirmed = {PAPER_ORIGIN: self.spec.paper}
+        if (winner := winner_of(self.ledger, candidates)) is not None:
+            confirmed[winner] = candidates[winner]
+        yield from self._missing("confirm", confirmed, self.spec.confirm_seeds)
+
+    def _missing(self, block: str, configs: Mapping[str, TrialConfig], seeds: Sequence[int]) -> Iterator[TrialRecord]:
+        for origin, config in configs.items():
+            for seed in seeds:
+                trial_id = fresh_trial_id(block, origin, seed)
                 if trial_id not in self.ledger.trials:
                     fresh = dataclasses.replace(config, seed=seed)
-                    yield TrialRecord(trial_id=trial_id, block="confirm", origin=origin, config=fresh)
+                    yield TrialRecord(trial_id=trial_id, block=block, origin=origin, config=fresh)
 
     def job(self, trial: TrialRecord) -> TrialJob:
         """What the trial's actor must know."""
@@ -96,7 +107,7 @@ class SettingSearch:
 
     def decide(self, trial: TrialRecord, epoch: int, valid_ppl: float) -> bool:
         """Whether ASHA stops the trial after this epoch. What it would do to a protected trial is recorded."""
-        if trial.block == "confirm":
+        if trial.block not in SEARCH_BLOCKS:
             return False
         if trial.would_stop_epoch is None:
             best = min(valid_ppl, trial.best_valid_ppl_at(epoch))

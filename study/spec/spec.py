@@ -15,15 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from study.records.records import Setting
+from study.records.trials import NUM_SELECTED, SELECT_SEEDS, num_select_trials
 from study.spec.spaces import paper_params, search_space, space_hash, to_config
 from trainables.config import TrialConfig, paper_config
 from trainables.fused.precision import PRECISIONS
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 NUM_SEEDS = 6  # the fewest for which the exact sign-flip test can reach p < .05 (2 / 2**6)
-REDUCTION_FACTOR = 3  # ASHA keeps the best third at each rung
+REDUCTION_FACTOR = 2  # ASHA keeps the better half at its one rung, half-way
 AUDIT_SHARE = 0.15  # of the tpe trials, which ASHA may not stop
-_FIRST_CONFIRM_SEED = 101  # fresh: the search draws its seeds far above
+_FIRST_CONFIRM_SEED = 101  # fresh, as are the select block's: the search draws its seeds far above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +81,11 @@ class StudySpec:
 
     @property
     def grace_period(self) -> int:
-        """Epochs before ASHA may stop a trial; a sixth of the full length, so that two rungs decide."""
-        return max(1, self.max_epochs // 6)
+        """Epochs before ASHA may stop a trial: half of the full length, when most learning rates have begun to decay.
+
+        Ranks at full learning rate say little about ranks after the decay.
+        """
+        return (self.max_epochs + 1) // 2
 
     @property
     def rungs(self) -> list[int]:
@@ -122,6 +126,7 @@ class StudySpec:
             "max_epochs": self.max_epochs,
             "search_seed": self.search_seed,
             "asha": [self.grace_period, REDUCTION_FACTOR],
+            "select": [NUM_SELECTED, *SELECT_SEEDS],
         }
 
     @property
@@ -164,14 +169,14 @@ class StudySpec:
 
     @property
     def num_trials(self) -> dict[str, int]:
-        """Trials of each block. The confirm block is counted in full: the paper's recipe and the best of the
-        search, which may turn out to be the same, and without a search is."""
-        num_confirmed = 1 if self.num_samples <= 1 else 2
-        num_default = min(1, self.num_samples)
+        """Trials of each block. The last two are counted in full: fewer configurations than ``NUM_SELECTED`` may be
+        trained to their end, and the paper's recipe may win. Without a search it is the only one."""
+        num_confirmed = 2 if self.num_samples > 1 else 1
         return {
-            "default": num_default,
+            "default": min(1, self.num_samples),
             "random": self.num_random,
             "tpe": self.num_tpe,
+            "select": num_select_trials(self.num_samples),
             "confirm": num_confirmed * self.num_seeds,
         }
 

@@ -107,13 +107,14 @@ def test_the_plan_by_hand(instant_probe, capsys, tmp_path):
     # PTB: 1,327 training windows of half a second and 73,760 tokens of validation at .1 ms: 670.9 s an epoch;
     # 73,760 + 82,430 tokens in one stream at 10 ms: 1,561.9 s
     assert "11 min per epoch and 26 min for the last evaluation of a confirm trial" in out
-    # 6 epochs of the paper, 6 random, 1 + 2/3 + 3/9 = 2 of a tpe trial at rungs 1 and 3, 12 of the confirm block
-    blocks = ("default", "random", "tpe", "confirm")
+    # 6 epochs of the paper, 6 random, 3 + 3/2 of a tpe trial with a rung at 3, 3 configurations on 2 seeds, 2 on 1
+    blocks = ("default", "random", "tpe", "select", "confirm")
     rows = [line.split() for line in out.splitlines() if line.startswith(blocks)]
-    assert [row[2] for row in rows] == ["6", "6", "2", "12"]
+    assert [row[2] for row in rows] == ["6", "6", "4", "36", "12"]
     hours = {row[0]: float(row[3]) for row in rows}
-    assert hours == {"default": 1.1, "random": 1.1, "tpe": 0.4, "confirm": 3.1}  # 12 * 670.9 s + 2 * 1,561.9 s
-    assert "4 trials at a time: about 86 min" in out  # 20,568 s
+    # confirm: 12 * 670.9 s + 2 * 1,561.9 s
+    assert hours == {"default": 1.1, "random": 1.1, "tpe": 0.8, "select": 6.7, "confirm": 3.1}
+    assert "4 trials at a time: about 3.2 h" in out  # 46,397 s
 
 
 def test_the_probe_measures_in_the_precision_of_the_study(monkeypatch):

@@ -86,10 +86,13 @@ def test_a_row_left_over_from_an_earlier_attempt_does_not_count(tmp_path: Path) 
 
 
 def test_a_recipe_that_has_won_the_search_is_confirmed_once(tmp_path: Path) -> None:
+    write_run(str(tmp_path), SETTING, NAME, num_samples=2, num_seeds=3, outcome="interrupted")
+    assert (the_status(tmp_path).select_planned, the_status(tmp_path).confirm_planned) == (4, 6)
+    for origin in ("paper", "random-0001"):
+        for seed in (51, 52):
+            write_trial(str(tmp_path), SETTING, NAME, f"select-{origin}-s{seed}", [80.0], origin=origin)
     write_run(str(tmp_path), SETTING, NAME, num_samples=2, num_seeds=3)
-    write_trial(str(tmp_path), SETTING, NAME, "default-0000", [80.0])
-    assert the_status(tmp_path).confirm_planned == 6  # the search may still find better
-    write_trial(str(tmp_path), SETTING, NAME, "random-0001", [90.0])
+    assert (the_status(tmp_path).select_done, the_status(tmp_path).select_planned) == (4, 4)
     assert the_status(tmp_path).confirm_planned == 3
 
 
@@ -114,7 +117,7 @@ def test_a_line_per_study(tmp_path: Path) -> None:
     lines = out.getvalue().splitlines()
     assert [line.split()[0] for line in lines] == ["state", "ptb", "real", "real", "toy", "re"]
     assert lines[2].split()[:3] == ["real", "0a1b2c3d", "finished"]
-    assert lines[5].split()[:5] == ["re", "finished", "6/6", "2/2", "0"]
+    assert lines[5].split()[:6] == ["re", "finished", "6/6", "0/0", "2/2", "0"]
     assert lines[5].rstrip().endswith("2 h ago")
     assert max(map(len, lines)) <= 100
 

@@ -26,7 +26,7 @@ from analysis.records.load import load_results
 from analysis.records.sources import trial_keys
 from study.records.records import Setting
 from tests.support.frames import confirmed, only_study
-from tests.support.memory import trial
+from tests.support.memory import Row, trial
 from tests.support.synthetic import write_run, write_trial
 from trainables.recipes import SIZES
 
@@ -164,7 +164,7 @@ def test_the_recipe_may_win_the_search(lab: Lab) -> None:
     for seed in (101, 102, 103):
         lab.confirm("paper", seed, 82.0, 79.0)
     found = lab.tuned()
-    assert (found.origin, found.missing) == ("paper", ("the paper's recipe won the search",))
+    assert (found.origin, found.missing) == ("paper", ("the paper's recipe won",))
 
 
 def test_the_recipe_does_not_stand_in_for_an_unconfirmed_winner(lab: Lab) -> None:
@@ -269,3 +269,27 @@ def test_the_tuned_origin() -> None:
     assert tuned_origin(only_study(search + first + under_way, SETTING)) == "random-0001"
     unread = [row | {"single_stream_valid_ppl": None, "best_valid_ppl": None} for row in second]
     assert tuned_origin(only_study(search + first + unread, SETTING)) == "random-0001"
+
+
+def selected(origin: str, seed: int, ppl: float, **columns: object) -> Row:
+    return trial(SETTING, f"select-{origin}-s{seed}", ppl, origin=origin, seed=seed, **columns)
+
+
+def test_the_winner_of_the_select_block_is_the_tuned_configuration() -> None:
+    search = [
+        trial(SETTING, "default-0000", 90.0),
+        trial(SETTING, "random-0001", 70.0),
+        trial(SETTING, "tpe-0002", 85.0),
+    ]
+    block = [
+        selected(origin, seed, ppl)
+        for origin, ppl in (("paper", 92.0), ("random-0001", 95.0), ("tpe-0002", 86.0))
+        for seed in (51, 52)
+    ]
+    done = [confirmed(SETTING, origin, [88.0]) for origin in ("paper", "tpe-0002")]
+    assert tuned_origin(only_study([*search, *block, *done[0], *done[1]], SETTING)) == "tpe-0002"
+    assert tuned_origin(only_study([*search, *block, *done[0]], SETTING)) is None  # not confirmed yet
+    failed = [selected("tpe-0002", 52, 86.0, status="failed"), *block[:5]]
+    assert tuned_origin(only_study([*search, *failed, *done[0], *done[1]], SETTING)) == "paper"
+    open_ = [selected("tpe-0002", 52, 86.0, status="interrupted"), *block[:5]]
+    assert tuned_origin(only_study([*search, *open_, *done[0], *done[1]], SETTING)) is None

@@ -54,7 +54,7 @@ def test_tuning_by_hand() -> None:
     ("rows", "note"),
     [
         (STUDY[:2], "no tuned configuration is confirmed on fresh seeds"),
-        ([STUDY[0], *STUDY[2:5]], "the paper's recipe won the search: there is nothing to gain"),
+        ([STUDY[0], *STUDY[2:5]], "the paper's recipe won: there is nothing to gain"),
         ([*STUDY[:2], STUDY[2], STUDY[5]], "no interval: one seed says nothing about the spread between seeds"),
         ([*STUDY[:2], STUDY[2], STUDY[6]], "the recipe and the tuned configuration share no seed"),
     ],

@@ -47,7 +47,7 @@ def test_no_step_looks_at_all_trials(tmp_path: Path) -> None:
             run_epoch(setting, trial, trial.num_epochs + 1)
         progress._state(setting)
         setting.is_finished()
-    assert len(setting.ledger.trials) == 14
+    assert len(setting.ledger.trials) == 24
 
 
 def test_the_sums_that_are_kept_are_those_of_the_trials(tmp_path: Path) -> None:
@@ -78,13 +78,13 @@ def check_sums(setting: SettingSearch) -> None:
     assert kept.num_epochs == sum(t.num_epochs for t in trials)
     for status in ("complete", "pruned", "failed"):
         assert kept.num_of_status(status) == sum(t.status == status for t in trials)
-    for block in ("default", "random", "tpe", "confirm"):
+    for block in ("default", "random", "tpe", "select", "confirm"):
         assert kept.in_block(block) == [t for t in trials if t.block == block]
         assert kept.num_in_block(block) == len(kept.in_block(block))
         assert kept.is_open(block) == any(not t.ended for t in kept.in_block(block))
     assert kept.best_valid_ppl == min((t.best_valid_ppl for t in trials if t.valid_ppl), default=float("inf"))
     complete = [t for t in trials if t.status == "complete" and t.block in SEARCH_BLOCKS]
-    assert kept.best_of_search() is min(complete, key=lambda t: (t.best_valid_ppl, t.trial_id), default=None)
+    assert list(kept.ranked) == sorted(complete, key=lambda t: (t.best_valid_ppl, t.trial_id))
 
 
 def test_the_scheduler_looks_at_live_trials_alone_and_takes_the_first(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_the_drivers_benchmark_prints_a_line_for_each_stretch(capfd: pytest.Capt
     lines = capfd.readouterr().out.splitlines()
     assert lines[0].split()[:2] == ["trials", "reports"]
     trials, reports = map(int, lines[1].split()[:2])
-    assert trials in (10, 16)  # the best may be the paper's recipe
+    assert trials in (14, 16, 18, 20, 22, 24)  # a tpe trial may be stopped, and the paper's recipe may win
     assert trials < reports <= 2 * trials
     assert lines[2].startswith("opened again with its journal: ")
     assert lines[3].startswith("opened again without it: ")

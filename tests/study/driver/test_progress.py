@@ -26,7 +26,7 @@ def test_the_view_shows_where_each_trial_stands(tmp_path):
     run_epoch(setting, second, 1)
     state = progress._state(setting)
     assert (state["ended"], state["running"], state["pruned"], state["failed"], state["epochs"]) == (
-        "1/13",
+        "1/23",
         "1",
         "0",
         "0",
@@ -36,7 +36,7 @@ def test_the_view_shows_where_each_trial_stands(tmp_path):
     assert state["tokens/s"] == "10"
     with progress:
         progress.on_step_end(1, [])
-    assert "1/13" in console.file.getvalue()
+    assert "1/23" in console.file.getvalue()
 
 
 def test_it_is_quiet_where_there_is_no_terminal(tmp_path, monkeypatch):

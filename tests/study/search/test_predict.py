@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def storage(tmp_path: Path) -> str:
 
 
 def weights(spec: StudySpec, trial_id: str) -> LanguageModel:
-    generator = torch.Generator().manual_seed(int(trial_id[-3:]))
+    generator = torch.Generator().manual_seed(int(re.search(r"\d+$", trial_id)[0]))
     return make_model(401, 48, tie_weights=spec.paper.tie_weights, init_range=0.3, generator=generator)
 
 

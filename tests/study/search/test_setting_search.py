@@ -4,7 +4,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from study.spec.spec import REDUCTION_FACTOR
+from study.search.winner import winner_of
 from tests.support.studies import make_spec, open_setting, perplexity, result, run_all, run_epoch
 from trainables.config import paper_config
 
@@ -24,18 +24,20 @@ def test_the_blocks_come_in_order_and_the_paper_is_first(tmp_path):
     assert [i.split("-")[0] for i in ids[:9]] == ["default"] + 4 * ["random"] + 4 * ["tpe"]
     default = setting.ledger.trials["default-0000"].config
     assert default == paper_config("real", "tiny", "toy", seed=default.seed, max_epochs=6)
-    assert ids[9:11] == ["confirm-paper-s101", "confirm-paper-s102"]
+    assert ids[9:11] == ["select-paper-s51", "select-paper-s52"]
+    assert [i.split("-")[0] for i in ids[9:]] == 10 * ["select"] + 4 * ["confirm"]
+    assert ids[19:21] == ["confirm-paper-s101", "confirm-paper-s102"]
     assert setting.is_finished()
 
 
-def test_the_best_of_the_search_is_confirmed_on_the_same_seeds_as_the_paper(tmp_path):
+def test_the_winner_is_confirmed_on_the_same_seeds_as_the_paper(tmp_path):
     setting = open_setting(tmp_path)
     run_all(setting)
-    best = setting.ledger.best_of_search()
-    tuned = [t for t in setting.ledger.in_block("confirm") if t.origin == best.trial_id]
-    assert best.block != "default"
+    winner = setting.ledger.trials[winner_of(setting.ledger)]
+    tuned = [t for t in setting.ledger.in_block("confirm") if t.origin == winner.trial_id]
+    assert winner.block != "default"
     assert [t.config.seed for t in tuned] == setting.spec.confirm_seeds
-    assert setting.spec.params(tuned[0].config) == setting.spec.params(best.config)
+    assert setting.spec.params(tuned[0].config) == setting.spec.params(winner.config)
 
 
 def test_the_papers_recipe_is_not_confirmed_twice_when_it_is_the_best(tmp_path):
@@ -134,17 +136,21 @@ def test_a_driver_that_dies_between_ashas_word_and_the_trials_end_keeps_the_word
     setting = open_setting(tmp_path)
     run_all(setting, stop_after=6 * 5)  # the paper's recipe and the random block, in full
     trial = setting.next_trial()
-    assert setting.decide(trial, 1, valid_ppl=1e6)
+    bad = {"valid_ppl": 1e6, "best_valid_ppl": 1e6}
+    for epoch in (1, 2):
+        assert not setting.decide(trial, epoch, valid_ppl=1e6)
+        setting.record(trial, result(trial, epoch, **bad))
+    assert setting.decide(trial, 3, valid_ppl=1e6)
     if recorded:
-        setting.record(trial, result(trial, 1, valid_ppl=1e6))
+        setting.record(trial, result(trial, 3, **bad))
     again = open_setting(tmp_path)
     state = again.ledger.trials[trial.trial_id]
     if not recorded:  # the trainable reports it again from its checkpoint
         assert again.next_trial() is state
-        assert again.decide(state, 1, valid_ppl=1e6)
-        again.record(state, result(trial, 1, valid_ppl=1e6))
+        assert again.decide(state, 3, valid_ppl=1e6)
+        again.record(state, result(trial, 3, **bad))
         again.end(state)
-    assert (state.status, state.stopped_by, state.num_epochs) == ("pruned", "asha", 1)
+    assert (state.status, state.stopped_by, state.num_epochs) == ("pruned", "asha", 3)
     assert by_id(again)[trial.trial_id].state == TrialState.PRUNED
 
 
@@ -158,17 +164,17 @@ def test_asha_knows_its_rungs_again(tmp_path):
         return {milestone: values for milestone, values in bracket._rungs}
 
     assert recorded(again) == recorded(setting)
-    assert sum(len(v) for v in recorded(again).values()) > 10
+    assert sum(len(v) for v in recorded(again).values()) == 10
 
 
 def test_a_trial_of_a_fresh_rung_would_not_be_stopped_without_the_restored_ones(tmp_path):
-    """What the restoring is for: a bad trial after a restart is stopped at its first rung."""
-    setting = open_setting(tmp_path, num_samples=3 + 2 * REDUCTION_FACTOR)
+    """What the restoring is for: a bad trial after a restart is stopped at the rung."""
+    setting = open_setting(tmp_path)
     run_all(setting, stop_after=6 * 5)  # the paper's recipe and the random block, in full
-    again = open_setting(tmp_path, num_samples=3 + 2 * REDUCTION_FACTOR)
+    again = open_setting(tmp_path)
     trial = again.next_trial()
     assert trial.block == "tpe"
-    assert again.decide(trial, 1, valid_ppl=1e6)
+    assert again.decide(trial, 3, valid_ppl=1e6)
 
 
 def test_a_larger_budget_extends_a_finished_study(tmp_path):

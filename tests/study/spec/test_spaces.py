@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 
 from study.records.parameters import PARAMETERS
@@ -69,10 +70,20 @@ def test_the_hash_follows_the_space(monkeypatch):
 @pytest.mark.parametrize(
     ("size", "variant", "digest"),
     [
-        ("tiny", "baseline", "2b2736bd5ca0"), ("tiny", "real", "8b1a0061c3e5"),
-        ("small", "re", "f92a26260d8f"), ("large", "al", "671cff97d0ce"),
+        ("tiny", "baseline", "b9a8a307d0c6"), ("tiny", "real", "6ffd8b354101"),
+        ("small", "re", "c121727b9504"), ("large", "al", "c7c7a2ef76b7"),
     ],
 )  # fmt: skip
 def test_the_spaces_are_those_on_record(size, variant, digest):
     """A study's name depends on its space: another hash orphans the records of every study with a search."""
     assert space_hash(Setting("ptb", size, variant)) == digest
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_most_draws_let_the_learning_rate_fall_to_between_a_thousandth_and_a_tenth(size):
+    space, rng = search_space(Setting("ptb", size, "baseline")), np.random.default_rng(0)
+    decay, start = space["lr_decay"], space["lr_decay_start_epoch"]
+    factor = rng.uniform(decay.low, decay.high, 10_000)
+    first = rng.integers(start.low, start.high, 10_000, endpoint=True)
+    end = factor ** (SIZES[size].max_epochs - first)
+    assert ((end >= 1e-3) & (end <= 1e-1)).mean() > (0.6 if size == "tiny" else 0.85)

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from study.records.records import Setting
+from study.records.trials import SELECT_SEEDS
 from study.spec.spec import AUDIT_SHARE, StudySpec
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
@@ -75,20 +76,28 @@ def test_the_audit_arm_is_its_share_of_the_tpe_trials(search_seed):
 
 
 def test_expected_epochs_by_hand():
-    # 9 trials: paper, 4 random, 4 tpe; rungs 2 and 6 of 12; a tpe trial expects 2 + 4/3 + 6/9 = 4 epochs.
+    # 9 trials: paper, 4 random, 4 tpe; a rung at 6 of 12; a tpe trial expects 6 + 6/2 = 9 epochs. Then 5 configurations
+    # on 2 seeds, and 2 on 2.
     one = spec(num_samples=9, max_epochs=12, num_seeds=2)
-    assert one.rungs == [2, 6]
+    assert one.rungs == [6]
     num_audit = sum(one.is_audit(i) for i in range(4))
     assert one.expected_epochs == {
-        "default": 12, "random": 48, "confirm": 48, "tpe": pytest.approx(num_audit * 12 + (4 - num_audit) * 4.0)
+        "default": 12, "random": 48, "tpe": pytest.approx(num_audit * 12 + (4 - num_audit) * 9.0), "select": 120,
+        "confirm": 48,
     }  # fmt: skip
 
 
-def test_seeds_of_the_search_differ_and_never_meet_those_of_the_confirm_block():
+@pytest.mark.parametrize(("max_epochs", "rungs"), [(1, []), (2, [1]), (5, [3]), (12, [6]), (45, [23])])
+def test_asha_looks_once_half_way(max_epochs, rungs):
+    assert spec(max_epochs=max_epochs).rungs == rungs
+
+
+def test_seeds_of_the_blocks_never_meet():
     one = spec(num_seeds=50)
     search = [one.trial_seed(f"random-{i:04d}") for i in range(500)]
     assert len(set(search)) == 500
-    assert not set(search) & set(one.confirm_seeds)
+    assert not set(search) & {*one.confirm_seeds, *SELECT_SEEDS}
+    assert not set(SELECT_SEEDS) & set(one.confirm_seeds)
     assert one.confirm_seeds == spec(num_seeds=50, setting=SETTING._replace(variant="baseline")).confirm_seeds
 
 
@@ -111,7 +120,7 @@ def test_the_names_of_studies_stay_as_they_are():
     """Or the records of those that have been run would not be found again."""
     names = [spec(setting=SETTING._replace(variant=v), num_samples=3, max_epochs=2).name for v in VARIANTS]
     assert names == [
-        "baseline-small-ptb-d0b15c3d", "al-small-ptb-cb3fc056", "re-small-ptb-7feefecc", "real-small-ptb-6d5a8588",
+        "baseline-small-ptb-a85fc35c", "al-small-ptb-8f575ccf", "re-small-ptb-632a3dea", "real-small-ptb-060dbc9e",
     ]  # fmt: skip
     assert spec(num_sessions=1).name == spec().name
 
@@ -131,8 +140,17 @@ def test_a_second_session_makes_another_study_whose_trials_all_restart_half_way(
 
 
 def test_without_a_search_only_the_paper_is_confirmed():
-    assert spec(num_samples=1, num_seeds=6).num_trials == {"default": 1, "random": 0, "tpe": 0, "confirm": 6}
-    assert spec(num_samples=2, num_seeds=6).num_trials["confirm"] == 12
+    assert spec(num_samples=1, num_seeds=6).num_trials == {
+        "default": 1,
+        "random": 0,
+        "tpe": 0,
+        "select": 0,
+        "confirm": 6,
+    }
+    assert spec(num_samples=2, num_seeds=6).num_trials | {"random": 0, "tpe": 1} == {
+        "default": 1, "random": 0, "tpe": 1, "select": 4, "confirm": 12,
+    }  # fmt: skip
+    assert spec(num_samples=40).num_trials["select"] == 10
 
 
 RECIPE_ONLY = {
@@ -158,7 +176,7 @@ def test_the_name_of_a_recipe_only_study_depends_on_no_search(monkeypatch):
     others = [{"max_epochs": 41}, {"num_sessions": 2}, {"setting": SETTING._replace(size="medium")}, {"num_samples": 1}]
     assert len({name, *(dataclasses.replace(one, **changes).name for changes in others)}) == 5
     monkeypatch.setattr("study.spec.spec.space_hash", lambda setting: "another")
-    monkeypatch.setattr("study.spec.spec.REDUCTION_FACTOR", 2)
+    monkeypatch.setattr("study.spec.spec.REDUCTION_FACTOR", 3)
     assert one.is_recipe_only
     assert dataclasses.replace(one, num_seeds=3, search_seed=5).name == name
     monkeypatch.setattr("study.spec.spec._FIRST_CONFIRM_SEED", 201)
@@ -167,6 +185,6 @@ def test_the_name_of_a_recipe_only_study_depends_on_no_search(monkeypatch):
 
 def test_a_recipe_only_study_is_the_recipe_on_fresh_seeds_and_nothing_else():
     one = StudySpec(setting=SETTING, num_samples=0, max_epochs=40, num_seeds=3)
-    assert one.num_trials == {"default": 0, "random": 0, "tpe": 0, "confirm": 3}
-    assert one.expected_epochs == {"default": 0, "random": 0, "tpe": 0, "confirm": 120}
+    assert one.num_trials == {"default": 0, "random": 0, "tpe": 0, "select": 0, "confirm": 3}
+    assert one.expected_epochs == {"default": 0, "random": 0, "tpe": 0, "select": 0, "confirm": 120}
     assert one.confirm_seeds == [101, 102, 103]
