@@ -27,7 +27,7 @@ REFERENCE = Path(__file__).resolve().parents[2] / "analysis" / "reference"
 
 def keep(results: str, folder: Path) -> int:
     """Puts a results folder's records into a folder; returns the number of files written."""
-    ended = _ended_trials(read_table(results, "trials"))
+    ended = _ended(read_table(results, "trials")) | _ended(read_table(results, "subspace"))
     written = 0
     for name, schema in SCHEMAS.items():
         table = _without_machine(name, _only_ended(name, read_table(results, name).combine_chunks(), ended))
@@ -44,17 +44,16 @@ def keep(results: str, folder: Path) -> int:
     return written
 
 
-def _ended_trials(trials: pa.Table) -> set[tuple[str, str]]:
+def _ended(trials: pa.Table) -> set[tuple[str, str]]:
     rows = trials.select(["study", "trial_id", "status"]).to_pylist()
     return {(row["study"], row["trial_id"]) for row in rows if row["status"] != "interrupted"}
 
 
 def _only_ended(name: str, table: pa.Table, ended: set[tuple[str, str]]) -> pa.Table:
+    """The rows of trials that have ended; of ``runs``, those of studies that have such a trial."""
     if name == "runs":
-        return table
-    if name == "subspace":
-        of_table = table.filter(pc.not_equal(table["status"], "interrupted")).select(["study", "trial_id"]).to_pylist()
-        ended = {tuple(row.values()) for row in of_table}
+        studies = {study for study, _ in ended}
+        return table.filter(pa.array([study in studies for study in table["study"].to_pylist()], pa.bool_()))
     if name == "token_scores":
         table = table.filter(pc.equal(table["split"], "test"))
     rows = table.select(["study", "trial_id"]).to_pylist()
