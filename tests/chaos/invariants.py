@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import torch
 
 from study.records.records import read_table
+from study.records.trials import may_win_search
+from tests.support.blocks import in_search
 
 KEYS = {
     "epochs": ["trial_id", "epoch"],
@@ -112,7 +114,7 @@ def left_open(storage: Path) -> list[str]:
         told[name] += 1
         if not trial.state.is_finished():
             broken.append(f"Optuna's trial {trial.number} ({name or 'of nobody'}) is {trial.state.name} for ever")
-    searched = {t for t in read_table(str(storage), "trials")["trial_id"].to_pylist() if not t.startswith("confirm-")}
+    searched = {row["trial_id"] for row in in_search(read_table(str(storage), "trials").to_pylist())}
     broken += [f"Optuna has no trial {name}" for name in sorted(searched - set(told))]
     broken += [f"Optuna has {n} trials {name}" for name, n in sorted(told.items()) if name and n > 1]
     return broken + [f"{path.parent.name} still has its last checkpoint" for path in storage.rglob("last.pt")]
@@ -140,7 +142,7 @@ def differences(storage: Path, undisturbed: Path) -> list[str]:
 def best_trial(storage: Path) -> str | None:
     """The search trial with the lowest validation perplexity among those trained in full."""
     rows = read_table(str(storage), "trials").to_pylist()
-    full = [row for row in rows if row["block"] != "confirm" and row["status"] == "complete"]
+    full = [row for row in rows if may_win_search(row["block"], row["status"])]
     return min(full, key=lambda row: (row["best_valid_ppl"], row["trial_id"]), default={"trial_id": None})["trial_id"]
 
 

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from tests.cloud.cloud import LAPTOP, STORAGE, Cloud, wait_for
+from tests.support.blocks import check_blocks
 
 SAMPLES = 2
 STUDY = (
@@ -133,11 +134,7 @@ def check_rows(found: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[
     The study is of ``SAMPLES`` trials and one seed.
     """
     summary = [(trial["trial_id"], trial["status"], trial["num_epochs"], trial["error"]) for trial in found]
-    assert sum(trial["block"] != "confirm" for trial in found) == SAMPLES, summary
-    best = min((trial for trial in found if trial["block"] != "confirm"), key=lambda trial: trial["best_valid_ppl"])
-    confirmed = {"paper", best["trial_id"]} - {"default-0000"}  # the recipe is confirmed once, also if it has won
-    assert {trial["origin"] for trial in found if trial["block"] == "confirm"} == confirmed, summary
-    assert len(found) == SAMPLES + len(confirmed), summary
+    check_blocks(found, num_samples=SAMPLES, num_seeds=1)
     assert {trial["status"] for trial in found} <= {"complete", "pruned"}, summary
     epochs = collections.defaultdict(list)
     for row in rows:

@@ -45,7 +45,7 @@ def test_a_study_of_it_trains_resumes_and_stands_in_the_report(
         report = here.run("analysis.report", "--results", storage, *shown, timeout=120)
 
     trials = read_table(storage, "trials").to_pylist()
-    assert {t["block"] for t in trials} == {"default", "random", "tpe", "confirm"}
+    assert {t["block"] for t in trials} == {"default", "random", "tpe", "select", "confirm"}
     assert {t["status"] for t in trials} <= {"complete", "pruned"}
     assert all(t["tau"] is None and t["gamma"] is None for t in trials)
     assert not {"tau", "gamma", "target_gradient"} & set(search_space(Setting("toy", "tiny", "rnn")))
