@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from study.records.records import read_table
+from study.records.trials import SEARCH_BLOCKS
 from tests.support.blocks import check_blocks
 from tests.support.processes import Machine, machine
 
@@ -33,6 +34,11 @@ pytestmark = pytest.mark.slow
 def frame(storage: Path, table: str, *keys: str) -> pd.DataFrame:
     rows = read_table(str(storage), table).to_pandas().drop(columns=TIMES + DEATHS, errors="ignore")
     return rows.sort_values(list(keys)).reset_index(drop=True)
+
+
+def searched(storage: Path) -> pd.DataFrame:
+    trials = frame(storage, "trials", "trial_id")
+    return trials[trials["block"].isin(SEARCH_BLOCKS)]
 
 
 def num_epochs(storage: Path) -> int:
@@ -89,8 +95,7 @@ def check_same(storage: Path, undisturbed: Path) -> None:
     assert all(trial.state.is_finished() for trial in optuna_trials(storage))
     assert set(read_table(str(storage), "runs")["outcome"].to_pylist()) <= {"interrupted", "finished"}  # none open
     told = {t.user_attrs["trial_id"] for t in optuna_trials(storage) if t.user_attrs["trial_id"]}
-    searched = frame(storage, "trials", "trial_id").query("block in @SEARCH_BLOCKS")
-    assert told == set(searched["trial_id"])
+    assert told == set(searched(storage)["trial_id"])
 
 
 def test_a_study_killed_again_and_again_ends_like_one_that_was_not(
@@ -137,7 +142,7 @@ def test_a_study_killed_again_and_again_ends_like_one_that_was_not(
         here.run(*larger, timeout=300)
         after = frame(storage, "epochs", "trial_id", "epoch").merge(before, how="left", indicator=True)
         assert (after["_merge"] == "both").sum() == len(before)
-        assert len(frame(storage, "trials", "trial_id").query("block in @SEARCH_BLOCKS")) == 8
+        assert len(searched(storage)) == 8
 
 
 def test_a_packed_study_gives_the_same_records(
