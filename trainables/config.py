@@ -79,14 +79,14 @@ class TrialConfig:
         check_choice("dropout", self.dropout, DROPOUTS)
         check_integer("seed", self.seed, low=0)
         check_integer("max_epochs", self.max_epochs, low=1)
-        _real("drop_prob", self.drop_prob, low=0.0, high=1.0, high_open=True)
+        check_number("drop_prob", self.drop_prob, low=0.0, high=1.0, high_open=True)
         if not isinstance(self.input_dropout, bool):
             raise ValueError(f"input_dropout must be true or false, got {self.input_dropout!r}")
-        _real("lr", self.lr, low=0.0, low_open=True)
-        _real("lr_decay", self.lr_decay, low=0.0, low_open=True, high=1.0)
+        check_number("lr", self.lr, low=0.0, low_open=True)
+        check_number("lr_decay", self.lr_decay, low=0.0, low_open=True, high=1.0)
         check_integer("lr_decay_start_epoch", self.lr_decay_start_epoch, low=0)
-        _real("max_grad_norm", self.max_grad_norm, low=0.0, low_open=True)
-        _real("init_range", self.init_range, low=0.0, low_open=True)
+        check_number("max_grad_norm", self.max_grad_norm, low=0.0, low_open=True)
+        check_number("init_range", self.init_range, low=0.0, low_open=True)
         check_integer("batch_size", self.batch_size, low=1)
         check_integer("bptt", self.bptt, low=1)
         if self.second_session_epoch is not None:
@@ -96,8 +96,8 @@ class TrialConfig:
             for name, value in given.items():
                 if value is None:
                     raise ValueError(f"variant {self.variant!r} uses the augmented loss and needs {name}, got None")
-            _real("gamma", self.gamma, low=0.0)
-            _real("tau", self.tau, low=0.0, low_open=True)
+            check_number("gamma", self.gamma, low=0.0)
+            check_number("tau", self.tau, low=0.0, low_open=True)
             check_choice("target_gradient", self.target_gradient, TARGET_GRADIENTS)
         else:
             for name, value in given.items():
@@ -224,7 +224,7 @@ def check_integer(name: str, value: object, *, low: int) -> None:
         raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}")
 
 
-def _real(
+def check_number(
     name: str,
     value: Any,
     *,
@@ -233,6 +233,7 @@ def _real(
     high: float = math.inf,
     high_open: bool = False,
 ) -> None:
+    """Raises ValueError if the value is no finite number in the interval from ``low`` to ``high``."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         above = value > low if low_open else value >= low
         below = value < high if high_open else value <= high

@@ -23,7 +23,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from study.records.write_behind import Periodic
-from trainables.data.corpora import cache_directory
+from trainables.data.download import cache_directory
 from trainables.storage.storage import (
     StorageError,
     is_remote,

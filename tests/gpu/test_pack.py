@@ -43,7 +43,7 @@ def test_a_graph_computes_what_the_cpu_does(variant, recwarn):
     for slot, config in zip(slots, configs, strict=True):
         training, expected = alone(config, 2)
         assert_same_epochs([epoch[slot] for epoch in epochs], expected)
-        assert_same_weights(pack.model_state(slot), training.model_state())
+        assert_same_weights(PackSlot(pack, slot).model_state(), training.model_state())
         text = pack.evaluate(TEXT, eos_id=9)[slot]
         assert text == pytest.approx(training.evaluate(TEXT, eos_id=9), rel=1e-8)
 
@@ -74,7 +74,7 @@ def test_a_slot_that_falls_free_is_refilled_without_another_capture(variant, mak
     assert pack._stacks[0]._run is graph
     training, expected = alone(follows, 2)
     assert_same_epochs([epoch[slot] for epoch in last], expected)
-    assert_same_weights(pack.model_state(slot), training.model_state())
+    assert_same_weights(PackSlot(pack, slot).model_state(), training.model_state())
     assert_same_epochs([epoch[other] for epoch in (first, between, *last)], alone(stays, 4)[1])
 
 
@@ -143,7 +143,7 @@ def test_a_run_repeats_itself_bit_for_bit(variant, precision):
         for seed in range(num_slots):
             pack.admit(dataclasses.replace(config, seed=seed))
         losses = [[timeless(result) for result in pack.train_epoch().values()] for _ in range(3)]
-        runs.append((losses, pack.model_state(0)))
+        runs.append((losses, PackSlot(pack, 0).model_state()))
     for (losses, weights), (again, weights_again) in (runs[:2], runs[2:]):
         assert losses == again
         for name, weight in weights.items():

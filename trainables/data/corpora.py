@@ -15,11 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from trainables.data.download import CorpusError, cache_directory, fetch, find, user_folders
-from trainables.data.toy import toy_entropy, toy_tokens, toy_vocab
+from trainables.data.toy import toy_tokens, toy_vocab
 from trainables.recipes import CORPORA, SPLITS, CorpusRecipe
 from trainables.storage.storage import whole_file
-
-__all__ = ["EOS", "Corpus", "CorpusError", "cache_directory", "load_corpus", "toy_entropy"]
 
 EOS = "<eos>"
 ENCODER_VERSION = 1
@@ -45,19 +43,14 @@ class Corpus:
         return self.vocab.index(EOS)
 
 
-def load_corpus(
-    name: str, *, data_dir: Path | None = None, cache_dir: Path | None = None, quiet: bool = False
-) -> Corpus:
-    """Loads a corpus: from ``data_dir``, ``$VDLSTM_DATA``, the cache, or the network, in this order.
+def load_corpus(name: str) -> Corpus:
+    """Loads a corpus: from ``$VDLSTM_DATA``, the cache, or the network, in this order.
 
-    A file that lies in one of the user's folders is verified at every load. One that does not need not be there any
-    more once its encoded form is in the cache.
+    A file in ``$VDLSTM_DATA`` is verified at every load. The files in the cache are no longer needed once the encoded
+    corpus is in the cache.
 
     Args:
         name: a name in ``recipes.CORPORA``.
-        data_dir: folder of the published files, e.g. ``data_dir/ptb/ptb.train.txt``.
-        cache_dir: instead of ``cache_directory()``.
-        quiet: no progress bar.
 
     Raises:
         ValueError: if there is no such corpus.
@@ -68,8 +61,8 @@ def load_corpus(
     recipe = CORPORA[name]
     if not recipe.files:
         return _check(_corpus(name, toy_vocab(), {split: toy_tokens(split) for split in SPLITS}), recipe)
-    cache = cache_directory() if cache_dir is None else Path(cache_dir).expanduser().absolute()
-    named = user_folders(data_dir)
+    cache = cache_directory()
+    named = user_folders()
     contents = {split: find(recipe.files[split], named) for split in SPLITS}
     entry = cache / "encoded" / f"{name}-{_fingerprint(recipe)}.npz"
     if (corpus := _read_entry(entry, name)) is not None:
@@ -79,7 +72,7 @@ def load_corpus(
         if contents[split] is None:
             contents[split] = find(source, {"the cache": cache / "data"})
         if contents[split] is None:
-            contents[split] = fetch(source, cache / "data", searched=folders, quiet=quiet)
+            contents[split] = fetch(source, cache / "data", searched=folders)
     corpus = _check(_encode(recipe, {split: content or b"" for split, content in contents.items()}), recipe)
     _write_entry(entry, corpus)
     return corpus

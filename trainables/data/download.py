@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from trainables.recipes import SourceFile
 from trainables.storage.storage import whole_file
@@ -34,12 +34,10 @@ def cache_directory() -> Path:
     return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "vdlstm"
 
 
-def user_folders(data_dir: Path | None) -> dict[str, Path]:
-    """The folders that the user names, in the order of the search: how they are named -> where they are."""
-    folders = {} if data_dir is None else {"data_dir": Path(data_dir).expanduser().absolute()}
-    if env := os.environ.get("VDLSTM_DATA"):
-        folders["$VDLSTM_DATA"] = Path(env).expanduser().absolute()
-    return folders
+def user_folders() -> dict[str, Path]:
+    """``$VDLSTM_DATA`` -> its folder, or nothing where it is not set."""
+    folder = os.environ.get("VDLSTM_DATA")
+    return {"$VDLSTM_DATA": Path(folder).expanduser().absolute()} if folder else {}
 
 
 def find(source: SourceFile, folders: dict[str, Path]) -> bytes | None:
@@ -62,14 +60,13 @@ def find(source: SourceFile, folders: dict[str, Path]) -> bytes | None:
     return None
 
 
-def fetch(source: SourceFile, folder: Path, *, searched: dict[str, Path], quiet: bool = False) -> bytes:
-    """Downloads the file to ``folder``, where nothing but the whole, verified file ever stands under its name.
+def fetch(source: SourceFile, folder: Path, *, searched: dict[str, Path]) -> bytes:
+    """Downloads the file to ``folder``; only the whole, verified file ever gets its name there.
 
     Args:
         source: the file.
         folder: the data folder; ``source.path`` is relative to it.
-        searched: where the file was looked for before, for the message.
-        quiet: no progress bar (there is none either when stderr is no terminal).
+        searched: the folders that were searched before, for the message.
 
     Raises:
         CorpusError: if the file cannot be had, is not the published one, or cannot be written.
@@ -77,18 +74,18 @@ def fetch(source: SourceFile, folder: Path, *, searched: dict[str, Path], quiet:
     path = folder / source.path
     try:
         with whole_file(path) as file:
-            content = _receive(source, file, searched=searched, quiet=quiet)
+            content = _receive(source, file, searched=searched)
     except OSError as error:
         reason = error.strerror or error
         raise CorpusError(f"cannot write {path}: {reason}. Name another folder in $VDLSTM_CACHE.") from error
     return content
 
 
-def _receive(source: SourceFile, file: BinaryIO, *, searched: dict[str, Path], quiet: bool) -> bytes:
+def _receive(source: SourceFile, file: BinaryIO, *, searched: dict[str, Path]) -> bytes:
     """Reads the URL into the file and returns the verified content."""
     chunks: list[bytes] = []
     size, digest = 0, hashlib.sha256()
-    with _progress(source, quiet) as advance:
+    with _progress(source) as advance:
         for chunk in _chunks(source, searched):
             file.write(chunk)
             chunks.append(chunk)
@@ -150,14 +147,10 @@ def _verify(source: SourceFile, size: int, sha256: str, *, where: str, advice: s
     )
 
 
-class _Advance(Protocol):
-    def __call__(self, num_bytes: int, /) -> object: ...
-
-
 @contextmanager
-def _progress(source: SourceFile, quiet: bool) -> Iterator[Callable[[int], object]]:
-    """A progress bar on stderr, or nothing."""
-    if quiet or not sys.stderr.isatty():
+def _progress(source: SourceFile) -> Iterator[Callable[[int], object]]:
+    """A progress bar on stderr, if that is a terminal."""
+    if not sys.stderr.isatty():
         yield lambda num_bytes: None
         return
     from rich.console import Console

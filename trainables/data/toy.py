@@ -78,31 +78,6 @@ def toy_entropy() -> float:
     return float(next_class + within_class)
 
 
-def toy_true_nats(tokens: np.ndarray, *, context: int = EOS_ID) -> float:
-    """Nats per token that the language itself assigns to a text: what a perfect model would score on it.
-
-    Fluctuates around ``toy_entropy`` as any finite text does, and is -- up to the same fluctuation of a model's excess
-    -- what no model beats on that text.
-
-    Args:
-        tokens: (N,) token ids.
-        context: the token before the first.
-
-    Raises:
-        ValueError: if a token is outside the vocabulary, or there is none.
-    """
-    token_N = np.asarray(tokens, dtype=np.int64)
-    size = 1 + NUM_CLASSES * WORDS_PER_CLASS
-    if token_N.ndim != 1 or not token_N.size or token_N.min() < 0 or token_N.max() >= size:
-        raise ValueError(f"tokens must be at least one id in 0..{size - 1} in one dimension, got {tokens!r}")
-    class_N = toy_classes()[token_N]
-    previous_N = np.concatenate([toy_classes()[[context]], class_N[:-1]])
-    probs_N = _class_transitions()[previous_N, class_N]
-    word_N = np.where(token_N == EOS_ID, 1.0, _word_probs()[(token_N - 1) % WORDS_PER_CLASS])
-    with np.errstate(divide="ignore"):  # two <eos> in a row cannot occur: infinitely many nats, as it should be
-        return float(-np.log(probs_N * word_N).mean())
-
-
 def toy_classes() -> np.ndarray:
     """(V,) the class of each word; 0 is ``<eos>``' own."""
     return np.repeat(np.arange(NUM_CLASSES + 1), [1] + [WORDS_PER_CLASS] * NUM_CLASSES)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.config import check_choice, check_integer, from_plain
+from trainables.config import check_choice, check_integer, check_number, from_plain
 from trainables.recipes import BATCH_SIZE, BPTT, CORPORA, FIGURE1, TARGET_GRADIENTS
 
 OPTIMIZERS = ("shampoo", "adam", "sgd")
@@ -86,14 +86,12 @@ class SubspaceConfig:
         if self.plateau_epochs is not None:
             check_integer("plateau_epochs", self.plateau_epochs, low=1)
         check_integer("num_tokens", self.num_tokens, low=self.batch_size * (self.bptt + 1))
-        for name in ("tau", "lr", "max_grad_norm", "init_range"):
-            value = getattr(self, name)
-            if (value is not None or name != "init_range") and (not _is_number(value) or value <= 0):
-                raise ValueError(f"{name} must be a number above 0, got {value!r}")
+        for name in ("tau", "lr", "max_grad_norm"):
+            check_number(name, getattr(self, name), low=0.0, low_open=True)
+        if self.init_range is not None:
+            check_number("init_range", self.init_range, low=0.0, low_open=True)
         for name in ("beta", "plateau_fall", "layer_lr_share", "embedding_lr_share"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value <= 1:
-                raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
+            check_number(name, getattr(self, name), low=0.0, high=1.0)
 
     @property
     def num_windows(self) -> int:
@@ -139,7 +137,3 @@ class SubspaceConfig:
             ValueError: on an unknown, a missing or a refused field.
         """
         return from_plain(cls, values, what="a run of figure 1")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -23,7 +23,7 @@ from trainables.models import make_model
 from trainables.models.distance import ExplainedShare, subspace_distance
 from trainables.recipes import CORPORA
 from trainables.trial.epoch_result import NonFiniteLossError
-from trainables.trial.seeds import make_generators
+from trainables.trial.training import make_generators
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,6 @@ class Head:
         batch_size: B.
         augmented: the augmented loss's settings, or None for the cross-entropy alone.
         like: a weight (V, H), for the sizes, dtype and device.
-        tokens_per_chunk: tokens whose scores stand at once; None for the measured number.
     """
 
     def __init__(
@@ -65,12 +64,10 @@ class Head:
         *,
         augmented: AugmentedTerm | None,
         like: Tensor,
-        tokens_per_chunk: int | None = None,
     ) -> None:
         vocab_size, hidden_size = like.shape
         self.shape = (num_trials, num_steps, batch_size, hidden_size, vocab_size)
         self.augmented = augmented
-        self.tokens_per_chunk = TOKENS_PER_CHUNK if tokens_per_chunk is None else tokens_per_chunk
         self.d_hidden = like.new_zeros(num_trials, num_steps * batch_size, hidden_size)
         self.dtype = like.dtype
         self._memory = Memory(like.device)
@@ -136,7 +133,7 @@ class Head:
     ) -> tuple[Tensor, Tensor]:
         k, n, _ = hidden.shape
         cross_entropy, log_sums = self.d_hidden.new_zeros(k), self.d_hidden.new_zeros(k)
-        at_once = self.tokens_per_chunk * self.d_hidden.element_size() // decoder.element_size()
+        at_once = TOKENS_PER_CHUNK * self.d_hidden.element_size() // decoder.element_size()
         for start in range(0, n, at_once):
             tokens = slice(start, min(start + at_once, n))
             scores = wide_product(hidden[:, tokens], decoder.transpose(1, 2), self._memory, "scores")

@@ -42,20 +42,6 @@ def target_logits(embedding: Tensor, targets: Tensor) -> Tensor:
     return F.embedding(targets, embedding) @ embedding.t()
 
 
-def target_distribution(embedding: Tensor, targets: Tensor, *, tau: float) -> Tensor:
-    """y-tilde = softmax(E u / tau) (eq. 3.7): the other words' likeness to the target.
-
-    Args:
-        embedding: (V, H).
-        targets: (...) token ids.
-        tau: the temperature.
-
-    Returns:
-        (..., V), rows summing to one.
-    """
-    return torch.softmax(_at_least_float32(target_logits(embedding, targets)) / tau, -1)
-
-
 def augmented_loss(scores: Tensor, target_scores: Tensor, *, tau: float, target_gradient: str = "flow") -> Tensor:
     """J_aug = KL(y-tilde || y-hat) of each token (eq. 3.1, 3.2), in nats.
 

@@ -24,8 +24,8 @@ from trainables.fused.precision import trial_precision, use_precision
 from trainables.fused.step import Window, make_window
 from trainables.models import num_params
 from trainables.models.distance import subspace_distance
+from trainables.pack.cuda_graph import WindowTable
 from trainables.pack.stack import Stack
-from trainables.pack.window_table import WindowTable
 from trainables.trial.epoch_result import EpochResult, NonFiniteLossError, windows_per_check
 from trainables.trial.training import Training, peak_memory_bytes, training_streams
 
@@ -192,22 +192,6 @@ class Pack:
         stack, index = self._find(slot, sound=True)
         return stack.state_dict(index)
 
-    def model_state(self, slot: int) -> dict[str, Tensor]:
-        """A trial's weights alone, copied to the CPU; errors as ``state_dict``."""
-        return self.state_dict(slot)["model"]
-
-    def subspace_distance(self, slot: int) -> float | None:
-        """Appendix B between embedding and decoder; None when they are one matrix; errors as ``state_dict``."""
-        stack, index = self._find(slot, sound=True)
-        if self.template.tie_weights:
-            return None
-        weights = stack.weights
-        return subspace_distance(weights.embedding[index].cpu(), weights.decoder.decoder[index].cpu())
-
-    def peak_memory_bytes(self) -> int:
-        """As ``Training.peak_memory_bytes``, of all slots together."""
-        return peak_memory_bytes(self.device)
-
     def _find(self, slot: int, *, sound: bool = False) -> tuple[Stack, int]:
         if slot not in (occupied := self.occupied):
             taken = ", ".join(map(str, occupied)) or "none"
@@ -244,16 +228,20 @@ class PackSlot:
         return self._pack.state_dict(self._slot)
 
     def model_state(self) -> dict[str, Tensor]:
-        """As ``Pack.model_state``."""
-        return self._pack.model_state(self._slot)
+        """The weights alone, copied to the CPU; errors as ``Pack.state_dict``."""
+        return self.state_dict()["model"]
 
     def subspace_distance(self) -> float | None:
-        """As ``Pack.subspace_distance``."""
-        return self._pack.subspace_distance(self._slot)
+        """Appendix B between embedding and decoder; None when tied; errors as ``Pack.state_dict``."""
+        stack, index = self._pack._find(self._slot, sound=True)
+        if self._pack.template.tie_weights:
+            return None
+        weights = stack.weights
+        return subspace_distance(weights.embedding[index].cpu(), weights.decoder.decoder[index].cpu())
 
     def peak_memory_bytes(self) -> int:
-        """As ``Pack.peak_memory_bytes``."""
-        return self._pack.peak_memory_bytes()
+        """As ``Training.peak_memory_bytes``, of all slots together."""
+        return peak_memory_bytes(self._pack.device)
 
 
 class PackOfOne(PackSlot):

@@ -25,7 +25,7 @@ from trainables.pack.cuda_graph import capture
 from trainables.recipes import NUM_LAYERS
 from trainables.trial.epoch_result import EpochResult, NonFiniteLossError, divergence, epoch_result
 from trainables.trial.evaluation import stack_nats_per_token
-from trainables.trial.seeds import check_same_trial, make_generators
+from trainables.trial.training import check_same_trial, make_generators
 
 
 @dataclass

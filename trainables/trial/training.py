@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,8 @@ from trainables.fused.weights import check_weights, to_cpu
 from trainables.models import build_model
 from trainables.models.distance import subspace_distance
 from trainables.trial.epoch_result import EpochResult, divergence, epoch_result, windows_per_check
-from trainables.trial.epoch_result import NonFiniteLossError as NonFiniteLossError  # others have it from here
 from trainables.trial.evaluation import nats_per_token
 from trainables.trial.plain_step import PlainStep
-from trainables.trial.seeds import check_same_trial, make_generators
 
 
 class Training:
@@ -143,7 +142,8 @@ class Training:
             ValueError: if the state is of another trial. A longer ``max_epochs`` is the same trial.
         """
         check_same_trial(self.config, state)
-        self.load_model_state(state["model"])
+        check_weights(dict(self.model.named_parameters()), state["model"])
+        self.model.load_state_dict(state["model"])
         self._mask_generator.set_state(state["mask_generator"])
         self.epoch = int(state["epoch"])
 
@@ -151,18 +151,31 @@ class Training:
         """The weights alone, copied to the CPU."""
         return to_cpu(dict(self.model.named_parameters()))
 
-    def load_model_state(self, state: dict[str, Tensor]) -> None:
-        """Takes over weights from ``model_state``.
-
-        Raises:
-            ValueError: if names or shapes are not this model's.
-        """
-        check_weights(dict(self.model.named_parameters()), state)
-        self.model.load_state_dict(state)
-
     def peak_memory_bytes(self) -> int:
         """Most memory held so far: the GPU's by this process, on the CPU the whole process'."""
         return peak_memory_bytes(self.device)
+
+
+def make_generators(seed: int) -> tuple[torch.Generator, torch.Generator]:
+    """The CPU generators of the weights and of the masks; the global one is left alone."""
+    weight_seed, mask_seed = np.random.SeedSequence(seed).generate_state(2, np.uint64)
+    return (
+        torch.Generator().manual_seed(int(weight_seed >> np.uint64(1))),
+        torch.Generator().manual_seed(int(mask_seed >> np.uint64(1))),
+    )
+
+
+def check_same_trial(config: TrialConfig, state: Mapping[str, Any]) -> None:
+    """Whether a state was taken from this trial.
+
+    Raises:
+        ValueError: if it was not. A longer ``max_epochs`` is the same trial.
+    """
+    theirs, ours = dict(state["config"]), config.to_dict()
+    differing = [f for f in ours if f != "max_epochs" and theirs.get(f) != ours[f]]
+    if differing:
+        details = ", ".join(f"{f} is {theirs.get(f)!r} there and {ours[f]!r} here" for f in differing)
+        raise ValueError(f"the state must be of this trial's config, but {details}")
 
 
 def training_streams(train: np.ndarray | Tensor, config: TrialConfig) -> Tensor:

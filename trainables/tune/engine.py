@@ -156,7 +156,7 @@ def _key(job: TrialJob) -> str:
     return f"{job.study}/{job.trial_id}"
 
 
-class PackActor:
+class PackActor(PackEngine):
     """The engine as a Ray actor, one per device and shape."""
 
     def __init__(
@@ -172,19 +172,7 @@ class PackActor:
     ) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu")
         texts = Texts(valid=valid, test=lambda: ray.get(test[0]), eos_id=eos_id)
-        self._engine = PackEngine(TrialConfig.from_dict(template), num_slots, train, texts, device, precision)
-
-    def load(self) -> int:
-        """As ``PackEngine.load``."""
-        return self._engine.load()
-
-    def epoch(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """As ``PackEngine.epoch``."""
-        return self._engine.epoch(job)
-
-    def leave(self, job: Mapping[str, Any]) -> None:
-        """As ``PackEngine.leave``."""
-        self._engine.leave(job)
+        super().__init__(TrialConfig.from_dict(template), num_slots, train, texts, device, precision)
 
 
 class PackedTrainable(tune.Trainable):

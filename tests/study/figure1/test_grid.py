@@ -26,7 +26,7 @@ def make_grid(**changes) -> SubspaceGrid:
 
 @pytest.fixture(scope="module")
 def toy() -> Corpus:
-    return load_corpus("toy", quiet=True)
+    return load_corpus("toy")
 
 
 def result(epoch: int, **more) -> dict:
@@ -77,8 +77,8 @@ def test_points_and_seeds_extend_a_study_and_all_else_makes_another() -> None:
     ("changes", "message"),
     [
         ({"num_seeds": 0}, "num_seeds must be a whole number of at least 1, got 0"),
-        ({"betas": [1.5]}, "beta must be a number from 0 to 1, got 1.5"),
-        ({"taus": [0.0]}, "tau must be a number above 0, got 0.0"),
+        ({"betas": [1.5]}, r"beta must be a number in \[0, 1\], got 1.5"),
+        ({"taus": [0.0]}, r"tau must be a number in \(0, inf\), got 0.0"),
         ({"gamma": 1.0}, "no field gamma"),
         ({"betas": [], "taus": []}, "at least one point"),
     ],

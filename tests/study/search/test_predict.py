@@ -196,7 +196,7 @@ def test_unknown_words_and_two_next_words_are_refused(corpus: Corpus) -> None:
 
 def test_the_papers_phrases_are_read_where_they_stand(data_dir: Path) -> None:
     """With the state carried from the text before; another phrase starts from nothing."""
-    ptb = load_corpus("ptb", data_dir=data_dir, quiet=True)
+    ptb = load_corpus("ptb")
     asked = questions([Phrase(text="the company")], ptb)
     assert [q.phrase for q in asked] == [*PHRASES["ptb"], Phrase(text="the company")]
     assert [q.in_test_split for q in asked] == [True] * 4 + [False]

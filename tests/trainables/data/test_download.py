@@ -174,24 +174,21 @@ def test_a_file_that_may_not_be_read_is_named(server, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(CorpusError, match=r"cannot read .*mini/train\.txt: Permission denied"):
-        find(server.source(), {"data_dir": tmp_path})
+        find(server.source(), {"$VDLSTM_DATA": tmp_path})
 
 
 def test_a_folder_in_a_files_place_is_named(server, tmp_path):
     (tmp_path / "mini" / "train.txt").mkdir(parents=True)
     with pytest.raises(CorpusError, match=r"cannot read .*mini/train\.txt: Is a directory"):
-        find(server.source(), {"data_dir": tmp_path})
+        find(server.source(), {"$VDLSTM_DATA": tmp_path})
 
 
-def test_the_users_folders(monkeypatch, tmp_path):
+def test_the_users_folder_is_absolute(monkeypatch, tmp_path):
     monkeypatch.delenv("VDLSTM_DATA", raising=False)
-    assert user_folders(None) == {}
+    assert user_folders() == {}
     monkeypatch.setenv("VDLSTM_DATA", "env")
     monkeypatch.chdir(tmp_path)
-    assert list(user_folders(Path("here")).items()) == [
-        ("data_dir", tmp_path / "here"),
-        ("$VDLSTM_DATA", tmp_path / "env"),
-    ]
+    assert user_folders() == {"$VDLSTM_DATA": tmp_path / "env"}
 
 
 class Terminal(io.StringIO):
@@ -199,12 +196,10 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(
-    ("stderr", "quiet", "shown"), [(Terminal, False, True), (Terminal, True, False), (io.StringIO, False, False)]
-)
-def test_progress_is_shown_on_a_terminal_unless_quiet(server, tmp_path, monkeypatch, stderr, quiet, shown):
+@pytest.mark.parametrize(("stderr", "shown"), [(Terminal, True), (io.StringIO, False)])
+def test_progress_is_shown_on_a_terminal_only(server, tmp_path, monkeypatch, stderr, shown):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", stderr())
-    fetch(server.source(), tmp_path, searched={}, quiet=quiet)
+    fetch(server.source(), tmp_path, searched={})
     assert ("mini/train.txt" in sys.stderr.getvalue()) == shown
     assert bool(sys.stderr.getvalue()) == shown

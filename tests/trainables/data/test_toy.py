@@ -12,7 +12,6 @@ from trainables.data.toy import (
     toy_entropy,
     toy_tokens,
     toy_transitions,
-    toy_true_nats,
     toy_vocab,
 )
 from trainables.recipes import CORPORA, SPLITS
@@ -100,7 +99,6 @@ def test_entropy_is_what_a_long_text_costs(long_text):
     error = blocks.std(ddof=1) / np.sqrt(blocks.size)
     assert error < 0.005
     assert abs(nats.mean() - toy_entropy()) < 4 * error
-    assert toy_true_nats(long_text) == pytest.approx(nats.mean(), abs=1e-12)
 
 
 def test_words_follow_each_other_as_often_as_the_language_says(long_text):
@@ -119,24 +117,6 @@ def test_words_of_a_class_follow_zipfs_law(long_text):
     probs = np.array([1 / (rank + 2) for rank in range(40)])
     probs /= probs.sum()
     assert (np.abs(counts - probs * words.size) <= 5 * np.sqrt(probs * words.size) + 1).all()
-
-
-def test_true_nats_counts_the_first_token_after_its_context():
-    transitions = toy_transitions()
-    text = np.array([5, 90, 0, 201])
-    by_hand = -np.log([transitions[0, 5], transitions[5, 90], transitions[90, 0], transitions[0, 201]]).mean()
-    assert toy_true_nats(text) == pytest.approx(by_hand, rel=1e-12)
-    assert toy_true_nats(text[1:], context=5) == pytest.approx(-np.log(transitions[[5, 90, 0], text[1:]]).mean())
-
-
-def test_true_nats_of_an_impossible_text_are_infinite():
-    assert toy_true_nats(np.array([0])) == np.inf
-
-
-@pytest.mark.parametrize("tokens", [[], [401], [-1], [[1, 2]]], ids=str)
-def test_true_nats_refuses_what_is_no_text(tokens):
-    with pytest.raises(ValueError, match=r"at least one id in 0\.\.400 in one dimension"):
-        toy_true_nats(np.array(tokens, dtype=np.int64))
 
 
 def test_knowing_the_word_before_is_worth_a_lot():

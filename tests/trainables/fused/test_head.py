@@ -64,7 +64,7 @@ def make_problem(trials, *, tied, augmented=True, dtype=torch.float64, scale=1.0
     )
 
 
-def run(problem, *, augmented=True, tokens_per_chunk=None, gathered=None):
+def run(problem, *, augmented=True, gathered=None):
     """Losses, d_hidden and the gradients of decoder, bias and embedding."""
     k = len(problem.hidden)
     w = problem.weights
@@ -80,7 +80,7 @@ def run(problem, *, augmented=True, tokens_per_chunk=None, gathered=None):
     )
     flow = problem.flow if bool(problem.flow.any()) else None
     term = AugmentedTerm(tau=problem.tau, gamma=problem.gamma, flow=flow) if augmented else None
-    head = Head(k, STEPS, STREAMS, augmented=term, like=w.decoder[0], tokens_per_chunk=tokens_per_chunk)
+    head = Head(k, STEPS, STREAMS, augmented=term, like=w.decoder[0])
     made = scores.TargetDistributions
     with pytest.MonkeyPatch.context() as patch:
         if gathered is not None:  # as on the other kind of device
@@ -148,10 +148,9 @@ def test_cross_entropy_alone_equals_autograd(tied):
 @pytest.mark.parametrize("elements_per_block", [1, 30, 10_000])
 def test_chunks_and_blocks_do_not_change_the_result(monkeypatch, tokens_per_chunk, elements_per_block):
     monkeypatch.setattr(scores, "ELEMENTS_PER_BLOCK", elements_per_block)
-    problem = make_problem(1, tied=False)
-    assert_same(problem, run(problem, tokens_per_chunk=tokens_per_chunk))
-    several = make_problem(3, tied=True)
-    assert_same(several, run(several, tokens_per_chunk=tokens_per_chunk))
+    monkeypatch.setattr("trainables.fused.head.TOKENS_PER_CHUNK", tokens_per_chunk)
+    for problem in (make_problem(1, tied=False), make_problem(3, tied=True)):
+        assert_same(problem, run(problem))
 
 
 def test_single_precision_is_close_and_extreme_scores_stay_finite():

@@ -44,7 +44,7 @@ def test_a_packed_trial_is_the_trial_alone_bit_for_bit(variant, dtype):
         assert [timeless(epoch[slot]) for epoch in epochs] == expected
         assert_same_state(pack.state_dict(slot), training.state_dict())
         assert losses[slot] == training.evaluate(TEXT, eos_id=9, batch_size=3)
-        assert pack.subspace_distance(slot) == training.subspace_distance()
+        assert PackSlot(pack, slot).subspace_distance() == training.subspace_distance()
     assert len({epoch.train_loss for epoch in epochs[1].values()}) == 4
 
 
@@ -111,7 +111,7 @@ def test_a_state_is_a_snapshot(stacked):
     before = copy.deepcopy(state)
     pack.train_epoch()
     assert_same_state(state, before)
-    assert not torch.equal(pack.model_state(0)["embedding"], before["model"]["embedding"])
+    assert not torch.equal(pack.state_dict(0)["model"]["embedding"], before["model"]["embedding"])
 
 
 def test_a_pack_leaves_the_global_generator_alone():

@@ -14,8 +14,8 @@ from trainables.fused import matmul as products
 from trainables.fused.matmul import add_rows, add_rows_flat
 from trainables.fused.step import make_window
 from trainables.pack import size as pack_size
+from trainables.pack.cuda_graph import WindowTable
 from trainables.pack.size import measure_num_slots, slots_that_fit
-from trainables.pack.window_table import WindowTable
 from trainables.recipes import VARIANTS
 from trainables.trial.training import Training
 

@@ -202,7 +202,7 @@ def test_a_phrase_that_is_none_is_refused(text: str, message: str) -> None:
 
 
 def test_the_papers_phrases_stand_once_in_the_test_split_before_their_next_words(data_dir) -> None:
-    corpus = load_corpus("ptb", data_dir=data_dir, quiet=True)
+    corpus = load_corpus("ptb")
     assert len(PHRASES["ptb"]) == 4
     for phrase in PHRASES["ptb"]:
         ids = encode(phrase.text, corpus)
