@@ -27,19 +27,18 @@ from torch import Tensor
 
 from trainables.figure1.config import SubspaceConfig
 from trainables.figure1.optimizer import SubspaceOptimizer
-from trainables.fused.head import TOKENS_PER_CHUNK, Head, Targets
-from trainables.fused.layer import LayerBuffers, layer_backward, layer_forward
-from trainables.fused.matmul import add_rows, norms, product, shared_rows, sum_rows
+from trainables.fused.head import TOKENS_PER_CHUNK
+from trainables.fused.matmul import norms, product, sum_rows
 from trainables.fused.scores import AugmentedTerm
 from trainables.fused.single import State
-from trainables.fused.step import make_window
+from trainables.fused.step import WindowStep, make_window
 from trainables.fused.weights import StackWeights
 from trainables.models.base import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
-    """What a step measures of its window."""
+class Measures:
+    """The measures of one window."""
 
     cross_entropy: Tensor
     """Sum of J over the tokens, a scalar."""
@@ -51,7 +50,7 @@ class Window:
     """(N, H), E[y] of the same tokens."""
 
 
-class SubspaceStep:
+class SubspaceStep(WindowStep):
     """The training step of one run.
 
     Args:
@@ -61,22 +60,18 @@ class SubspaceStep:
 
     def __init__(self, model: LanguageModel, config: SubspaceConfig) -> None:
         self.config = config
-        self.weights = StackWeights.of(model)
-        self.d_weights = self.weights.like_without()
-        like = self.weights.embedding
-        _, vocab_size, hidden_size = like.shape
-        shape = (1, config.bptt, config.batch_size, hidden_size)
-        one = like.new_ones(1, 1, 1)
+        weights = StackWeights.of(model)
+        one = weights.embedding.new_ones(1, 1, 1)
         term = AugmentedTerm(
             tau=one * config.tau,
-            gamma=one * (config.beta * config.tau * vocab_size),
+            gamma=one * (config.beta * config.tau * weights.embedding.shape[1]),
             flow=one if config.target_gradient == "flow" and config.beta > 0 else None,
             plain=one * (1 - config.beta),
         )
-        self._head = Head(1, config.bptt, config.batch_size, augmented=term, like=like[0])
-        self._buffers = [LayerBuffers(*shape, like=like) for _ in self.weights.layers]
-        self._d_x = [like.new_empty(shape) for _ in self.weights.layers]
-        self.optimizer = SubspaceOptimizer(config.optimizer, self.weights.trial(0), preconditioned=["decoder_weight"])
+        super().__init__(
+            weights, config.batch_size, config.bptt, augmented=term, input_dropout=False, sparse_embedding=False
+        )
+        self.optimizer = SubspaceOptimizer(config.optimizer, weights.trial(0), preconditioned=["decoder_weight"])
 
     def zero_state(self) -> State:
         """The state at an epoch's start."""
@@ -84,8 +79,8 @@ class SubspaceStep:
         return hidden.squeeze(1), cell.squeeze(1)
 
     @torch.no_grad()
-    def gradients(self, inputs: Tensor, targets: Tensor, state: State) -> tuple[Window, State]:
-        """Forward and backward over a window; the gradients, summed over the streams, stay in the step.
+    def measure(self, inputs: Tensor, targets: Tensor, state: State) -> tuple[Measures, State]:
+        """Computes a window's gradients, summed over the streams (``WindowStep.gradients``), and its measures.
 
         Args:
             inputs: (T, B) token ids on the CPU.
@@ -95,37 +90,22 @@ class SubspaceStep:
         Returns:
             The measures of the window, and the state to carry on.
         """
-        embedding, decoder = self.weights.embedding, self.weights.decoder
-        tokens = make_window(inputs, targets, augmented=True, sparse=False, device=embedding.device)
-        assert tokens.distinct_targets is not None
-        distinct, row = (x.unsqueeze(0) for x in tokens.distinct_targets)
-        x = shared_rows(embedding, tokens.inputs).view(1, *inputs.shape, -1)
-        xs = []
-        for index, (layer, buffers) in enumerate(zip(self.weights.layers, self._buffers, strict=True)):
-            xs.append(x)
-            x = layer_forward(x, layer, None, state[0][index].unsqueeze(0), state[1][index].unsqueeze(0), buffers)
-        hidden = x.reshape(inputs.numel(), -1)
-        (cross_entropy,), _ = self._head(
-            x, Targets(tokens.targets.unsqueeze(0), distinct, row), decoder, self.d_weights.decoder
+        embedding, decoder = self.weights.embedding, self.weights.decoder.decoder
+        window = make_window(inputs, targets, augmented=True, sparse=False, device=embedding.device)
+        assert window.distinct_targets is not None
+        (cross_entropy,), _, carried = self.gradients(window, None, (state[0].unsqueeze(1), state[1].unsqueeze(1)))
+        hidden = self.buffers[-1].output.reshape(inputs.numel(), -1)
+        distinct, row = (x.unsqueeze(0) for x in window.distinct_targets)
+        augmented = augmented_sum(
+            hidden, distinct, row, embedding=embedding[0], decoder=decoder[0], tau=self.config.tau
         )
-        window = Window(
+        measures = Measures(
             cross_entropy=cross_entropy,
-            augmented=augmented_sum(
-                hidden, distinct, row, embedding=embedding[0], decoder=decoder.decoder[0], tau=self.config.tau
-            ),
+            augmented=augmented,
             hidden=hidden,
-            target_vectors=embedding[0].index_select(0, tokens.targets),
+            target_vectors=embedding[0].index_select(0, window.targets),
         )
-        d_x = self._head.d_hidden.view(x.shape)
-        for index in range(len(xs) - 1, -1, -1):
-            layer, d_layer = self.weights.layers[index], self.d_weights.layers[index]
-            layer_backward(d_x, xs[index], layer, None, self._buffers[index], d_layer, self._d_x[index])
-            d_x = self._d_x[index]
-        add_rows(self.d_weights.embedding, tokens.inputs.unsqueeze(0), d_x.view(1, inputs.numel(), -1))
-        last_hidden, last_cell = (
-            torch.cat(s) for s in zip(*((b.final_hidden, b.final_cell) for b in self._buffers), strict=True)
-        )
-        return window, (last_hidden, last_cell)
+        return measures, (carried[0].squeeze(1), carried[1].squeeze(1))
 
     @torch.no_grad()
     def clip(self) -> Tensor:

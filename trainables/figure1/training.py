@@ -104,7 +104,7 @@ class SubspaceTraining:
         measured = []  # J, J_aug and the gradient's norm of each window
         explained = ExplainedShare()
         for inputs, targets in windows(self._streams, config.bptt, partial=False):
-            window, state = self._step.gradients(inputs, targets, state)
+            window, state = self._step.measure(inputs, targets, state)
             values = [float(x) for x in (window.cross_entropy, window.augmented, self._step.clip())]
             measured.append(values)
             lr = config.lr_at(epoch, len(measured))
@@ -174,7 +174,7 @@ def measure_epoch_s(config: SubspaceConfig, *, num_threads: int, num_windows: in
         range(num_windows), windows(training._streams, config.bptt, partial=False), strict=False
     ):
         start = time.perf_counter()
-        window, _ = training._step.gradients(inputs, targets, state)
+        window, _ = training._step.measure(inputs, targets, state)
         training._step.clip()
         ExplainedShare().add(window.hidden, window.target_vectors)
         training._step.update(config.lr_at(1, 1))

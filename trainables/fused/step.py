@@ -63,40 +63,129 @@ def make_window(
     )
 
 
-class StackStep:
-    """The training step of a stack.
+class WindowStep:
+    """Computes the gradients of K trials over a window.
+
+    Args:
+        weights: of the trials; must not be replaced.
+        batch_size: B.
+        bptt: T.
+        augmented: settings of the augmented loss; None for the cross-entropy alone.
+        input_dropout: whether the first layer's input is masked.
+        sparse_embedding: whether only the embedding rows of the window's own words get a gradient.
+    """
+
+    def __init__(
+        self,
+        weights: StackWeights,
+        batch_size: int,
+        bptt: int,
+        *,
+        augmented: AugmentedTerm | None,
+        input_dropout: bool,
+        sparse_embedding: bool,
+    ) -> None:
+        self.weights, self.batch_size, self.bptt, self.augmented = weights, batch_size, bptt, augmented
+        self.input_dropout, self.sparse_embedding = input_dropout, sparse_embedding
+        like = weights.embedding
+        shape = (weights.num_trials, bptt, batch_size, like.shape[-1])
+        self.head = Head(*shape[:3], augmented=augmented, like=like[0])
+        self.buffers = [LayerBuffers(*shape, like=like) for _ in weights.layers]
+        self.d_x = [like.new_empty(shape) for _ in weights.layers]
+        self.d_weights = weights.like_without(*["embedding"] * sparse_embedding)
+
+    @torch.no_grad()
+    def gradients(
+        self, window: Window, masks: Tensor | None, state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Forward and backward over a window; the gradients, summed over the streams, stay in the step.
+
+        Args:
+            window: the tokens.
+            masks: (L + 1, K, B, H), scaled; the first is ones for a trial without input dropout. None for no dropout.
+            state: (hidden, cell), each (L, K, B, H), carried in.
+
+        Returns:
+            Sums of J and of J_aug over the window's tokens, each (K,), and the state to carry on.
+        """
+        self._window = window
+        k, t, b, h = self.buffers[0].shape
+        x = shared_rows(self.weights.embedding, window.inputs).view(k, t, b, h)
+        input_mask, *layer_masks = [None] * (len(self.buffers) + 1) if masks is None else masks.unbind()
+        if not self.input_dropout:
+            input_mask = None
+        if input_mask is not None:
+            x.mul_(input_mask.unsqueeze(1))
+        xs = []
+        for index, (layer, buffers) in enumerate(zip(self.weights.layers, self.buffers, strict=True)):
+            xs.append(x)
+            x = layer_forward(x, layer, layer_masks[index], state[0][index], state[1][index], buffers)
+        losses = self.head(x, self._targets(window), self.weights.decoder, self.d_weights.decoder)
+        d_x = self.head.d_hidden.view(k, t, b, h)
+        for index in range(len(xs) - 1, -1, -1):
+            layer, buffers, d_layer = self.weights.layers[index], self.buffers[index], self.d_weights.layers[index]
+            layer_backward(d_x, xs[index], layer, layer_masks[index], buffers, d_layer, self.d_x[index])
+            d_x = self.d_x[index]
+        self._add_embedding_gradient(window, d_x, input_mask)
+        hidden = torch.stack([buffers.final_hidden for buffers in self.buffers])
+        return *losses, (hidden, torch.stack([buffers.final_cell for buffers in self.buffers]))
+
+    def _targets(self, window: Window) -> Targets:
+        k = self.weights.num_trials
+        words = window.targets.expand(k, -1)
+        if window.distinct_targets is None:
+            return Targets(words)
+        distinct, index = window.distinct_targets
+        return Targets(words, distinct.expand(k, -1), index.expand(k, -1))
+
+    def _add_embedding_gradient(self, window: Window, d_x: Tensor, mask: Tensor | None) -> None:
+        """Adds the gradient of the first layer's input (K, T, B, H), which is overwritten, to the embedding's."""
+        if mask is not None:
+            d_x.mul_(mask.unsqueeze(1))
+        rows = d_x.view(d_x.shape[0], -1, d_x.shape[-1])
+        if self.sparse_embedding:
+            assert window.distinct_inputs is not None
+            words, index = window.distinct_inputs
+            self._rows = rows.new_zeros(1, words.numel(), rows.shape[-1])
+            add_rows(self._rows, index.unsqueeze(0), rows)
+        else:
+            add_rows(self.d_weights.named["embedding"], window.inputs.expand(rows.shape[0], -1), rows)
+
+
+class StackStep(WindowStep):
+    """The training step of a stack: gradients, clipping, SGD.
 
     The loss is summed over the window's steps and averaged over the streams (zaremba2014); learning rate and clipping
-    act on that.
+    apply to that.
 
     Args:
         weights: updated in place, and must not be replaced.
         configs: of the trials, which share their shape.
-        refill: whether other trials may take the slots (``set_trial``). The step is then ready for any of the shape;
-            if not, it leaves out what these do not need.
+        refill: whether other trials may take the slots (``set_trial``). The step then supports any trial of the shape;
+            otherwise it leaves out what these trials do not need.
     """
 
     def __init__(self, weights: StackWeights, configs: Sequence[TrialConfig], *, refill: bool) -> None:
         first, like, k = configs[0], weights.embedding, weights.num_trials
         assert len(configs) == k
-        self.weights, self.batch_size, self.bptt = weights, first.batch_size, first.bptt
-        self.input_dropout = refill or any(c.input_dropout for c in configs)
-        self.max_norm = like.new_ones(k)
-        self.augmented = None
+        augmented = None
         flows = first.augmented_loss and (refill or any(c.target_gradient == "flow" for c in configs))
         if first.augmented_loss:
             ones = [like.new_ones(k, 1, 1) for _ in range(3)]
-            self.augmented = AugmentedTerm(tau=ones[0], gamma=ones[1], flow=ones[2] if flows else None)
+            augmented = AugmentedTerm(tau=ones[0], gamma=ones[1], flow=ones[2] if flows else None)
+        super().__init__(
+            weights,
+            first.batch_size,
+            first.bptt,
+            augmented=augmented,
+            input_dropout=refill or any(c.input_dropout for c in configs),
+            # Untied, and with no gradient through the target distribution, only the window's own words have one:
+            # their rows alone are stored, clipped and updated.
+            sparse_embedding=not weights.tie_weights and not flows and not refill and k == 1,
+        )
+        self.max_norm = like.new_ones(k)
         for slot, config in enumerate(configs):
             self.set_trial(slot, config)
-        self.head = Head(k, self.bptt, self.batch_size, augmented=self.augmented, like=like[0])
-        hidden_size = like.shape[-1]
-        self.buffers = [LayerBuffers(k, self.bptt, self.batch_size, hidden_size, like=like) for _ in weights.layers]
-        self.d_x = [like.new_empty(k, self.bptt, self.batch_size, hidden_size) for _ in weights.layers]
-        # Untied, and with nothing flowing through the target distribution, only the window's own words have a
-        # gradient: their rows alone are kept, clipped and updated.
-        self.sparse_embedding = not weights.tie_weights and not flows and not refill and k == 1
-        self.d_weights = weights.like_without(*["embedding"] * self.sparse_embedding)
 
     def set_trial(self, slot: int, config: TrialConfig) -> None:
         """Puts a trial's settings in a slot."""
@@ -108,62 +197,6 @@ class StackStep:
         self.augmented.tau[slot], self.augmented.gamma[slot] = config.tau, config.gamma
         if self.augmented.flow is not None:
             self.augmented.flow[slot] = float(config.target_gradient == "flow")
-
-    @torch.no_grad()
-    def gradients(
-        self, window: Window, masks: Tensor, state: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Forward and backward over a window; the gradients, summed over the streams, stay in the step.
-
-        Args:
-            window: the tokens.
-            masks: (L + 1, K, B, H), scaled; the first is ones for a trial without input dropout.
-            state: (hidden, cell), each (L, K, B, H), carried in.
-
-        Returns:
-            Sums of J and of J_aug over the window's tokens, each (K,), and the state to carry on.
-        """
-        self._window = window
-        k, t, b, h = self.buffers[0].shape
-        x = shared_rows(self.weights.embedding, window.inputs).view(k, t, b, h)
-        if self.input_dropout:
-            x.mul_(masks[0].unsqueeze(1))
-        xs = []
-        for index, (layer, buffers) in enumerate(zip(self.weights.layers, self.buffers, strict=True)):
-            xs.append(x)
-            x = layer_forward(x, layer, masks[index + 1], state[0][index], state[1][index], buffers)
-        losses = self.head(x, self.targets(window), self.weights.decoder, self.d_weights.decoder)
-        d_x = self.head.d_hidden.view(k, t, b, h)
-        for index in range(len(xs) - 1, -1, -1):
-            layer, buffers, d_layer = self.weights.layers[index], self.buffers[index], self.d_weights.layers[index]
-            layer_backward(d_x, xs[index], layer, masks[index + 1], buffers, d_layer, self.d_x[index])
-            d_x = self.d_x[index]
-        self.embedding_gradient(window, d_x, masks)
-        hidden = torch.stack([buffers.final_hidden for buffers in self.buffers])
-        return *losses, (hidden, torch.stack([buffers.final_cell for buffers in self.buffers]))
-
-    def targets(self, window: Window) -> Targets:
-        """The window's targets as the head takes them."""
-        k = self.weights.num_trials
-        words = window.targets.expand(k, -1)
-        if window.distinct_targets is None:
-            return Targets(words)
-        distinct, index = window.distinct_targets
-        return Targets(words, distinct.expand(k, -1), index.expand(k, -1))
-
-    def embedding_gradient(self, window: Window, d_x: Tensor, masks: Tensor) -> None:
-        """Adds the gradient of the first layer's input (K, T, B, H), which is overwritten, to the embedding's."""
-        self._window = window
-        if self.input_dropout:
-            d_x.mul_(masks[0].unsqueeze(1))
-        rows = d_x.view(d_x.shape[0], -1, d_x.shape[-1])
-        if self.sparse_embedding:
-            assert window.distinct_inputs is not None
-            words, index = window.distinct_inputs
-            self._rows = rows.new_zeros(1, words.numel(), rows.shape[-1])
-            add_rows(self._rows, index.unsqueeze(0), rows)
-        else:
-            add_rows(self.d_weights.named["embedding"], window.inputs.expand(rows.shape[0], -1), rows)
 
     @torch.no_grad()
     def update(self, lr: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def test_the_gradients_are_those_of_the_formula(beta: float, tau: float, target_
         training.model.decoder_bias.uniform_(-0.5, 0.5)  # y has it, y-hat has not
     losses, gradients, scores = formula(training)
     state = training._step.zero_state()
-    window, _ = training._step.gradients(*first_window(training), state)
+    window, _ = training._step.measure(*first_window(training), state)
     torch.testing.assert_close(torch.stack([window.cross_entropy, window.augmented]), losses, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(window.hidden @ training.model.decoder.detach().t(), scores.flatten(0, 1))
     found = {name: gradient / training.config.batch_size for name, gradient in training._step.named_gradients().items()}
@@ -90,8 +90,8 @@ def test_the_augmented_loss_of_a_float32_run_is_that_of_float64(tau: float) -> N
     state = single._step.zero_state()
     for inputs, targets in windows(single._streams, 7, partial=False):
         doubles = tuple(x.double() for x in state)
-        window, state = single._step.gradients(inputs, targets, state)
-        expected, _ = double._step.gradients(inputs, targets, doubles)
+        window, state = single._step.measure(inputs, targets, state)
+        expected, _ = double._step.measure(inputs, targets, doubles)
         assert window.augmented.dtype == torch.float64
         assert float(window.augmented) == pytest.approx(float(expected.augmented), rel=3e-4)
 
@@ -130,7 +130,7 @@ def test_adam_is_adam() -> None:
     copies = {n: p.detach().clone().requires_grad_() for n, p in training.model.named_parameters()}
     other = torch.optim.Adam(copies.values(), lr=0.01)
     for inputs, targets in itertools.islice(windows(training._streams, 7, partial=False), 3):
-        _, state = step.gradients(inputs, targets, state)
+        _, state = step.measure(inputs, targets, state)
         step.clip()
         for name, gradient in step.named_gradients().items():
             copies[name].grad = gradient.clone()
@@ -150,7 +150,7 @@ def test_the_word_vectors_rate_falls_with_the_square_of_the_decoders() -> None:
         training = SubspaceTraining(run, TOKENS, dtype=torch.float64)
         named = dict(training.model.named_parameters())
         before = {name: p.detach().clone() for name, p in named.items()}
-        training._step.gradients(*first_window(training), training._step.zero_state())
+        training._step.measure(*first_window(training), training._step.zero_state())
         training._step.update(lr)
         names = ("decoder_weight", "layers.0.weight_x")
         steps = [(named[name].detach() - before[name]).abs().max() for name in names]
@@ -168,7 +168,7 @@ def test_the_word_vectors_rate_falls_with_the_square_of_the_decoders() -> None:
 def test_sgd_takes_a_clipped_step() -> None:
     training = SubspaceTraining(config(optimizer="sgd", max_grad_norm=0.5), TOKENS, dtype=torch.float64)
     before = training.model.decoder.detach().clone()
-    training._step.gradients(*first_window(training), training._step.zero_state())
+    training._step.measure(*first_window(training), training._step.zero_state())
     gradients = {name: gradient / 4 for name, gradient in training._step.named_gradients().items()}
     norm = torch.sqrt(sum(g.square().sum() for g in gradients.values()))
     assert norm > 0.5
@@ -216,7 +216,7 @@ def test_the_explained_share_is_that_of_the_epochs_own_windows() -> None:
     found = training.train_epoch().explained_share
     state, hidden, vectors = training._step.zero_state(), [], []
     for inputs, targets in windows(training._streams, 7, partial=False):
-        window, state = training._step.gradients(inputs, targets, state)
+        window, state = training._step.measure(inputs, targets, state)
         hidden.append(window.hidden.clone())
         vectors.append(training.model.embedding.detach()[targets.reshape(-1)])
     share = ExplainedShare()
