@@ -125,14 +125,6 @@ def test_a_missing_field_is_refused(field: str) -> None:
         TrialConfig.from_dict({name: value for name, value in VALID.items() if name != field})
 
 
-def test_a_config_cannot_be_changed_and_takes_no_positions() -> None:
-    config = TrialConfig(**VALID)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        config.lr = 2.0  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        TrialConfig("real", "small", "ptb")  # type: ignore[misc]
-
-
 @given(
     drop_prob=st.floats(0, 1, exclude_max=True),
     lr=st.floats(1e-3, 10),

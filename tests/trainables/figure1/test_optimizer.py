@@ -10,13 +10,6 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_sgd_is_sgd() -> None:
-    weight, gradient = random(5, 3), random(5, 3, seed=1)
-    expected = weight - gradient * 0.1
-    SubspaceOptimizer("sgd", {"weight": weight}, preconditioned=["weight"]).step({"weight": gradient}, {"weight": 0.1})
-    torch.testing.assert_close(weight, expected)
-
-
 def test_shampoo_is_the_mean_gradient_times_the_root_of_the_mean_gram() -> None:
     """Three steps against the definition, with numpy-like means and a matrix power from another decomposition."""
     weight = random(7, 3)

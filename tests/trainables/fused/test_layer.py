@@ -74,27 +74,11 @@ def test_values_and_gradients_equal_autograd(problem, with_mask):
             torch.testing.assert_close(actual[k], expected.detach(), rtol=1e-12, atol=1e-12)
 
 
-def test_trials_side_by_side_equal_each_alone(problem):
-    together = run(problem, slice(None), problem["mask"])
-    for k in range(TRIALS):
-        alone = run(problem, slice(k, k + 1), problem["mask"][k : k + 1])
-        for a, b in zip(alone, together, strict=True):
-            torch.testing.assert_close(a[0], b[k], rtol=1e-13, atol=1e-13)
-
-
 def test_dropped_units_are_zero_but_the_carried_state_is_not(problem):
     output, final_hidden, *_ = run(problem, slice(None), problem["mask"])
     dropped = problem["mask"] == 0
     assert (output[dropped.unsqueeze(1).expand_as(output)] == 0).all()
     assert (final_hidden[dropped] != 0).all()
-
-
-def test_a_window_does_not_depend_on_the_one_before(problem):
-    buffers = LayerBuffers(TRIALS, STEPS, STREAMS, UNITS, like=problem["x"])
-    arguments = (problem["weights"], problem["mask"], problem["hidden"], problem["cell"], buffers)
-    first = layer_forward(problem["x"], *arguments).clone()
-    layer_forward(-problem["x"], *arguments)
-    assert torch.equal(layer_forward(problem["x"], *arguments), first)
 
 
 @pytest.mark.parametrize("units", [8, 400])  # below and above the size from which the products change libraries

@@ -163,21 +163,3 @@ def test_logits_losses_gradients_and_state_are_the_oracles(tied, loss):
     torch.testing.assert_close(augmented.sum(), expected.augmented)
     ours = torch.autograd.grad(total.sum() / 3, list(model.parameters()))
     torch.testing.assert_close(ours, torch.autograd.grad(expected.loss, [*weights.values()]), rtol=1e-10, atol=1e-12)
-
-
-def test_the_state_carries_a_text_across_windows():
-    model = small_model()
-    inputs = torch.randint(19, (9, 2), generator=torch.Generator().manual_seed(2))
-    whole, _ = model(inputs, model.zero_state(2))
-    first, state = model(inputs[:4], model.zero_state(2))
-    second, _ = model(inputs[4:], state)
-    torch.testing.assert_close(torch.cat([first, second]), whole)
-
-
-def test_masks_are_constant_over_the_window():
-    model = small_model()
-    kept = draw_masks(3, 8, 0.5, torch.Generator().manual_seed(1))
-    masks = scale_masks(kept, 0.5, input_dropout=False, like=model.embedding.detach())
-    inputs = torch.randint(19, (10, 3), generator=torch.Generator().manual_seed(2))
-    hidden, _ = model.hidden_states(inputs, model.zero_state(3), variational_masks(masks))
-    assert torch.equal(hidden != 0, kept[-1].expand_as(hidden))

@@ -134,16 +134,6 @@ def test_a_resumed_trial_equals_the_uninterrupted_one_bit_for_bit(variant):
     assert equal_states(whole.model_state(), resumed.model_state())
 
 
-def test_a_state_is_a_snapshot():
-    training = Training(make_config(), make_tokens())
-    state, weights = training.state_dict(), training.model_state()
-    before = {n: w.clone() for n, w in weights.items()}
-    training.train_epoch()
-    assert equal_states(weights, before)
-    assert equal_states(state["model"], before)
-    assert not equal_states(training.model_state(), before)
-
-
 def test_a_seed_decides_weights_and_masks_and_leaves_the_global_generator_alone():
     torch.manual_seed(0)
     expected = torch.rand(3)
