@@ -1,1 +1,1 @@
-"""What one trial is: the paper's models, losses and training loop. Knows nothing of studies."""
+"""One trial: the paper's models, losses and training loop. Does not depend on studies."""

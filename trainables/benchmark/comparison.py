@@ -1,4 +1,4 @@
-"""The rows of a setting: this project's training beside the peer's, timed in turn."""
+"""Times this project's training in turn with the peer's: the rows of a setting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Entry:
 
 
 def entries(size: str, corpus: str, drop_prob: float | None, packs: Sequence[int]) -> list[Entry]:
-    """The peer, and what is read against it; a pack's step is the same whether the gradient flows or not."""
+    """The peer and the paths compared with it; a pack's step is the same whether the gradient flows or not."""
 
     def config(variant: str) -> TrialConfig:
         paper = paper_config(variant, size, corpus)
@@ -47,7 +47,7 @@ def entries(size: str, corpus: str, drop_prob: float | None, packs: Sequence[int
 
 
 def make_work(entry: Entry, device: torch.device, precision: str) -> Work:
-    """What an entry does in a round, on random tokens."""
+    """Makes the work of an entry's round, on random tokens."""
     c = entry.config
     tokens = zipf_tokens(c.vocab_size, c.batch_size * (c.bptt * WINDOWS_PER_ROUND[device.type] + 1), seed=1)
     if entry.path == "pack":
@@ -67,10 +67,11 @@ def measure(
     packs: Sequence[int],
     drop_prob: float | None = None,
 ) -> Iterator[dict[str, str]]:
-    """One setting's rows, each as soon as it is known. An entry that does not fit into memory is told and left out.
+    """Yields one setting's rows, each as soon as it is measured. Reports and leaves out an entry that does not fit into
+    memory.
 
-    An entry is timed beside the peer, in at least two rounds, then until ``rounds`` or its part of the time is up; of
-    the entries only the peer stays in memory meanwhile.
+    An entry is timed in turn with the peer for at least two rounds, then until ``rounds`` or its share of the time is
+    used. Only the entry and the peer are in memory at a time.
     """
     every = entries(size, corpus, drop_prob, packs)
     number = WINDOWS_PER_ROUND[device.type]

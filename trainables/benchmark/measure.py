@@ -12,9 +12,8 @@ Work = Callable[[], object]
 
 
 def seconds_of(work: Work, device: torch.device) -> float:
-    """How long one run takes: CPU time of this process, on a GPU the time between two of its events.
-
-    CPU time counts every thread's, so that other processes on a busy machine do not.
+    """Seconds of one run: CPU time of all threads of this process, which other processes on a busy machine do not
+    affect; on a GPU the time between two events.
     """
     if device.type != "cuda":
         before = time.process_time()
@@ -30,13 +29,13 @@ def seconds_of(work: Work, device: torch.device) -> float:
 
 
 def fastest(works: Sequence[Work], device: torch.device, *, rounds: int, limit_s: float) -> list[float]:
-    """Seconds of each, the least over interleaved rounds, so that a busy machine slows all alike.
+    """Seconds of each work, the minimum over interleaved rounds, so that a busy machine slows all alike.
 
     Args:
         works: run in turn; they have been run before.
         device: where.
         rounds: at most; two at least.
-        limit_s: no round but the second is begun after so many seconds.
+        limit_s: seconds after which no round but the second starts.
     """
     best = [float("inf")] * len(works)
     start = time.perf_counter()
@@ -49,7 +48,7 @@ def fastest(works: Sequence[Work], device: torch.device, *, rounds: int, limit_s
 
 
 def warm_up(make: Callable[[], Work], device: torch.device) -> tuple[Work, int | None]:
-    """Makes a piece of work and runs it once; the GPU memory that took, the allocator's gaps included."""
+    """Makes a piece of work, runs it once, and returns it with the GPU memory it took, allocator gaps included."""
     if device.type != "cuda":
         work = make()
         work()

@@ -1,7 +1,7 @@
-"""What the benchmark compares: this project's training, of one trial and of a pack, and the peer.
+"""The paths that the benchmark compares: this project's training, of one trial and of a pack, and the peer.
 
-Each ``make_*`` takes a trial's configuration, tokens to train on, a device and a precision, and returns what trains
-over the tokens once.
+Each ``make_*`` takes a trial's configuration, tokens to train on, a device and a precision, and returns a function that
+trains over the tokens once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def make_pack(config: TrialConfig, tokens: Tensor, num_trials: int, *, device: t
 
     def run() -> None:
         for result in pack.train_epoch().values():
-            if isinstance(result, NonFiniteLossError):  # its slot would stand idle
+            if isinstance(result, NonFiniteLossError):  # its slot would be idle
                 raise result
 
     return run
@@ -87,7 +87,7 @@ def make_peer(config: TrialConfig, tokens: Tensor, *, device: torch.device, prec
 
 @contextmanager
 def equal_precision(precision: str, device: torch.device) -> Iterator[None]:
-    """As ``use_precision``, for the products inside cuDNN's LSTM too, which would be TF32 by default.
+    """``use_precision`` that also covers the products inside cuDNN's LSTM, which would be TF32 by default.
 
     Raises:
         ValueError: if the device does not have the precision.
@@ -103,5 +103,5 @@ def equal_precision(precision: str, device: torch.device) -> Iterator[None]:
 
 
 def lstm_precision(precision: str, device: torch.device) -> str:
-    """What the products of ``torch.nn.LSTM`` are in: on a GPU autocast gives cuDNN fp16, whatever type it is told."""
+    """Precision of the products of ``torch.nn.LSTM``: on a GPU autocast always gives cuDNN fp16."""
     return "fp16" if precision == "bf16" and device.type == "cuda" else precision

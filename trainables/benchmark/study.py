@@ -1,8 +1,8 @@
 """``python -m trainables.benchmark --study``: whole trials per hour, for ways of sharing one device.
 
-A list of trials of equal length is trained one after another, by processes side by side, and in packs of one process;
-each epoch is followed by an evaluation. There is no Ray: what it adds is measured by ``python -m study.benchmark``.
-The start of the processes is left out: the clock starts when all have trained and evaluated a window.
+Trains a list of trials of equal length one after another, by processes side by side, and in packs of one process; each
+epoch is followed by an evaluation. Runs without Ray, whose overhead ``python -m study.benchmark`` measures. The clock
+starts when all processes have trained and evaluated a window.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NUM_TRIALS = {"cpu": 4, "cuda": 32}
 WINDOWS_PER_EPOCH = {"cpu": 4, "cuda": 100}
 NUM_EPOCHS = 2
 START_S = 600.0
-"""Seconds after which processes that have not started are given up."""
+"""Seconds to wait for the processes to start."""
 
 
 def train(trials: Sequence[TrialConfig], *, num_windows: int, num_epochs: int, device: str, precision: str) -> None:
@@ -47,7 +47,7 @@ def train(trials: Sequence[TrialConfig], *, num_windows: int, num_epochs: int, d
         pack.admit(trial)
     for _ in range(num_epochs):
         for result in pack.train_epoch().values():
-            if isinstance(result, NonFiniteLossError):  # its slot would stand idle
+            if isinstance(result, NonFiniteLossError):  # its slot would be idle
                 raise result
         pack.evaluate(text, eos_id=0)
 
@@ -61,14 +61,14 @@ def _start(warm_up: Any, ready: Any) -> None:
 def trials_per_hour(
     trials: Sequence[TrialConfig], *, num_processes: int, slots: int, device: str, precision: str, num_windows: int
 ) -> float:
-    """Trains the list in processes that take the next trial, or the next pack of ``slots``, whenever they are free.
+    """Trains the list in processes, each of which takes the next trial, or the next pack of ``slots``, when it is free.
 
     Raises:
         BrokenProcessPool, BrokenBarrierError: if a process failed to start.
     """
     run = partial(train, num_epochs=NUM_EPOCHS, num_windows=num_windows, device=device, precision=precision)
     packs = [trials[i : i + slots] for i in range(0, len(trials), slots)]
-    context = multiprocessing.get_context("spawn")  # no state comes along
+    context = multiprocessing.get_context("spawn")  # no state is inherited
     ready = context.Barrier(num_processes + 1)
     warm_up = partial(run, packs[0], num_windows=1, num_epochs=1)
     with ProcessPoolExecutor(num_processes, context, initializer=_start, initargs=(warm_up, ready)) as pool:
@@ -90,7 +90,7 @@ def print_study(
         corpus: gives their vocabulary; the tokens are random.
         device: shared by all.
         precision: of the matrix products.
-        packs: slots of a pack; on a GPU also the numbers of processes side by side, which on a CPU is that of cores.
+        packs: slots of a pack; on a GPU also the numbers of processes side by side. On a CPU there is one per core.
 
     Returns:
         (way, trials per hour) of each line.

@@ -1,4 +1,4 @@
-"""Streams and windows: how a split's tokens become the (T, B) arrays that training and evaluation read.
+"""Streams and windows: cuts a split's tokens into the (T, B) arrays that training and evaluation read.
 
 Shapes: N tokens, B streams (``batch_size``), T steps of a window (``bptt``), S tokens of a stream.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 IGNORED = -1
-"""A target that evaluation does not count: it fills the last stream up to the length of the others."""
+"""Padding target, not counted in evaluation: fills the last streams up to the length of the others."""
 
 
 def as_tokens(tokens: np.ndarray | Tensor, vocab_size: int) -> Tensor:
@@ -41,7 +41,7 @@ def to_streams(tokens: Tensor, batch_size: int) -> Tensor:
         (N // B, B); column b is the b-th stream. The last N % B tokens are dropped.
 
     Raises:
-        ValueError: if there is not one token for each stream.
+        ValueError: if there are fewer tokens than streams.
     """
     _check_batch_size(batch_size)
     length = tokens.numel() // batch_size
@@ -64,8 +64,8 @@ def windows(streams: Tensor, bptt: int, *, partial: bool) -> Iterator[tuple[Tens
     Args:
         streams: (S, B) token ids.
         bptt: T, the steps of a window.
-        partial: whether a last window of fewer than T steps is given too: True in evaluation, which counts every
-            token, False in training, which drops it.
+        partial: whether to yield a last window of fewer than T steps: True in evaluation, which counts every token,
+            False in training.
 
     Yields:
         (inputs, targets), each (T, B) and contiguous; the targets are the inputs one step later.
@@ -84,10 +84,10 @@ def windows(streams: Tensor, bptt: int, *, partial: bool) -> Iterator[tuple[Tens
 
 
 def evaluation_streams(tokens: Tensor, batch_size: int, *, eos_id: int) -> Tensor:
-    """Streams in which every one of the N tokens is a target exactly once.
+    """Cuts a text into streams in which each of the N tokens is a target exactly once.
 
-    A stream begins with the token that stands before it in the text, so that its first target has a context too; the
-    first stream begins with ``<eos>``. At batch_size 1 this is the single-stream evaluation of Zaremba's code.
+    A stream starts with the token before it in the text, the context of its first target; the first stream starts with
+    ``<eos>``. At batch_size 1 this is the single-stream evaluation of Zaremba's code.
 
     Args:
         tokens: (N,) token ids.
@@ -95,7 +95,7 @@ def evaluation_streams(tokens: Tensor, batch_size: int, *, eos_id: int) -> Tenso
         eos_id: the id of ``<eos>``.
 
     Returns:
-        (ceil(N / B) + 1, B); the end of the last streams is filled up with ``IGNORED``.
+        (ceil(N / B) + 1, B); the last streams are padded with ``IGNORED``.
 
     Raises:
         ValueError: if there are no tokens.
@@ -111,13 +111,13 @@ def evaluation_streams(tokens: Tensor, batch_size: int, *, eos_id: int) -> Tenso
 
 
 def distinct_words(words: Tensor, *, multiple_of: int = 1) -> tuple[Tensor, Tensor]:
-    """The distinct words of a window, and which of them each token is.
+    """The distinct words of a window, and the index of each token's word among them.
 
-    Takes CPU tensors only: on a GPU the number of distinct words would have to be waited for.
+    Takes CPU tensors only: on a GPU the host would wait for the number of distinct words.
 
     Args:
         words: (T, B) token ids.
-        multiple_of: the first word is repeated until there are a multiple of so many.
+        multiple_of: the first word is repeated until U is a multiple of this.
 
     Returns:
         The distinct ids (U,) in ascending order, repeats last, and (T * B,) indices into them, in the order of

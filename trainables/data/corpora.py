@@ -1,4 +1,4 @@
-"""Corpora: found or downloaded, verified, and encoded once per machine into a content-addressed cache."""
+"""Loads corpora: finds or downloads their files, verifies them, and caches the encoded form by content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainables.storage.storage import whole_file
 
 EOS = "<eos>"
 ENCODER_VERSION = 1
-"""Part of a cache entry's name; raise it when the encoding or the file's layout changes."""
+"""Part of a cache entry's name. Raise it when the encoding or the file's layout changes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Corpus:
 
     name: str
     sha256: str
-    """Of the content (words and ids), however it was loaded."""
+    """Of the content (words and ids); the same by every way of loading."""
     vocab: tuple[str, ...]
     """Words by id."""
     train: np.ndarray
@@ -54,7 +54,7 @@ def load_corpus(name: str) -> Corpus:
 
     Raises:
         ValueError: if there is no such corpus.
-        CorpusError: if a file is missing and cannot be downloaded, or is not what it must be.
+        CorpusError: if a file is missing and cannot be downloaded, or is not the published one.
     """
     if name not in CORPORA:
         raise ValueError(f"corpus must be one of {', '.join(CORPORA)}, got {name!r}")
@@ -114,7 +114,7 @@ def _words(recipe: CorpusRecipe, split: str, content: bytes) -> list[str]:
     except UnicodeDecodeError as error:
         line = 1 + content.count(b"\n", 0, error.start)
         raise CorpusError(f"{path}, line {line}: must be UTF-8, got the byte 0x{content[error.start]:02x}") from None
-    # Not splitlines(): it would also split at the likes of U+2028, which are no line ends here.
+    # Not splitlines(): it also splits at characters like U+2028, which do not end lines here.
     lines = text.removesuffix("\n").split("\n")
     if EOS in text:
         line = next(i for i, text_line in enumerate(lines, 1) if EOS in text_line)
@@ -136,7 +136,7 @@ def _corpus(name: str, vocab: tuple[str, ...], splits: Mapping[str, np.ndarray])
 
 
 def _check(corpus: Corpus, recipe: CorpusRecipe) -> Corpus:
-    """The corpus, if it has as many words and tokens as the recipe says."""
+    """Returns the corpus, or raises CorpusError if its counts of words and tokens are not the recipe's."""
     found = {"words": len(corpus.vocab)} | {f"{split} tokens": getattr(corpus, split).size for split in SPLITS}
     expected = {"words": recipe.vocab_size} | {f"{split} tokens": recipe.num_tokens[split] for split in SPLITS}
     if found != expected:
@@ -145,13 +145,13 @@ def _check(corpus: Corpus, recipe: CorpusRecipe) -> Corpus:
 
 
 def _fingerprint(recipe: CorpusRecipe) -> str:
-    """What decides an encoded corpus: its sources, which part of them, and the encoder."""
+    """Hash of all that decides an encoded corpus: its sources, the part of them, and the encoder."""
     decisive = [ENCODER_VERSION, recipe.name, recipe.part, *(recipe.files[split].sha256 for split in SPLITS)]
     return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
 
 def _read_entry(entry: Path, name: str) -> Corpus | None:
-    """The corpus of a cache entry; None if there is none, or if it is damaged: it is then written anew."""
+    """Reads the corpus of a cache entry; None if it is missing or damaged (it is then rewritten)."""
     try:
         with np.load(io.BytesIO(entry.read_bytes()), allow_pickle=False) as arrays:
             stored = json.loads(arrays["vocab"].tobytes())
@@ -162,7 +162,7 @@ def _read_entry(entry: Path, name: str) -> Corpus | None:
 
 
 def _write_entry(entry: Path, corpus: Corpus) -> None:
-    """Keeps the corpus, whole or not at all. A cache that cannot be written costs time, and no more."""
+    """Writes a cache entry atomically. Warns if the cache cannot be written."""
     stored = json.dumps({"sha256": corpus.sha256, "vocab": corpus.vocab}, ensure_ascii=False).encode()
     buffer = io.BytesIO()
     np.savez(buffer, vocab=np.frombuffer(stored, np.uint8), train=corpus.train, valid=corpus.valid, test=corpus.test)

@@ -1,4 +1,4 @@
-"""Finds a corpus' published files in the user's folders, else downloads them: verified, and whole or not at all."""
+"""Finds a corpus' published files in the user's folders, or downloads them; verifies their size and SHA-256."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from trainables.recipes import SourceFile
 from trainables.storage.storage import whole_file
 
 TIMEOUT_S = 30.0
-"""Without an answer, or between two pieces of it, for so long: the download has failed."""
+"""Seconds without data after which a download has failed."""
 CHUNK_BYTES = 1 << 16
 
 
 class CorpusError(Exception):
-    """A corpus cannot be had or is not what it must be; the message names the file, the line if any, and the rule."""
+    """A corpus is missing or is not the published one; the message names the file, the line if any, and the rule."""
 
 
 def cache_directory() -> Path:
@@ -30,7 +30,7 @@ def cache_directory() -> Path:
     if own := os.environ.get("VDLSTM_CACHE"):
         return Path(own).expanduser().absolute()
     xdg = os.environ.get("XDG_CACHE_HOME", "")
-    # A relative XDG path is to be ignored (XDG base directory specification).
+    # The XDG base directory specification says to ignore a relative path.
     return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "vdlstm"
 
 
@@ -41,10 +41,10 @@ def user_folders() -> dict[str, Path]:
 
 
 def find(source: SourceFile, folders: dict[str, Path]) -> bytes | None:
-    """The verified content of the file from the first folder that has it, or None if none has.
+    """Verified content of the file in the first folder that has it; None if none has.
 
     Raises:
-        CorpusError: if the file is there and cannot be read, or is not the published one.
+        CorpusError: if the file cannot be read, or is not the published one.
     """
     for folder in folders.values():
         path = folder / source.path
@@ -69,7 +69,7 @@ def fetch(source: SourceFile, folder: Path, *, searched: dict[str, Path]) -> byt
         searched: the folders that were searched before, for the message.
 
     Raises:
-        CorpusError: if the file cannot be had, is not the published one, or cannot be written.
+        CorpusError: if the file cannot be downloaded, is not the published one, or cannot be written.
     """
     path = folder / source.path
     try:
@@ -103,24 +103,24 @@ def _receive(source: SourceFile, file: BinaryIO, *, searched: dict[str, Path]) -
 
 
 def _chunks(source: SourceFile, searched: dict[str, Path]) -> Iterator[bytes]:
-    """The URL's content piece by piece; what goes wrong with the network is told apart from what does with the disk."""
+    """Yields the URL's content in chunks; raises CorpusError on a network error, so that an OSError is the disk's."""
     request = urllib.request.Request(source.url, headers={"User-Agent": "vdlstm-study"})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise CorpusError(_not_to_be_had(source, searched, error)) from error
+        raise CorpusError(_unavailable_message(source, searched, error)) from error
     with response:
         while True:
             try:
                 chunk = response.read(CHUNK_BYTES)
             except (OSError, http.client.HTTPException) as error:
-                raise CorpusError(_not_to_be_had(source, searched, error)) from error
+                raise CorpusError(_unavailable_message(source, searched, error)) from error
             if not chunk:
                 return
             yield chunk
 
 
-def _not_to_be_had(source: SourceFile, searched: dict[str, Path], error: Exception) -> str:
+def _unavailable_message(source: SourceFile, searched: dict[str, Path], error: Exception) -> str:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(error, urllib.error.HTTPError):
         reason = f"the server answered {error.code} {error.reason}"

@@ -1,12 +1,12 @@
-"""The phrases of Table 4 and the words of section 6.4: what the paper asks its trained networks."""
+"""The phrases of Table 4 and the words of section 6.4, on which the paper reads its trained networks' predictions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-NUM_PREDICTED = 10  # words that Table 4 lists for a phrase and a network
-NAMED_WORDS = ("<unk>", "a", "an", "the")  # section 6.4: the proposed network gives them less
-_PLUS = "+"  # stands before the next word, as in Table 4
+NUM_PREDICTED = 10  # words listed per phrase and network in Table 4
+NAMED_WORDS = ("<unk>", "a", "an", "the")  # section 6.4: the proposed network gives them less probability
+_PLUS = "+"  # marks the next word, as in Table 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Phrase:
 
 
 def parse_phrase(text: str) -> Phrase:
-    """A phrase as Table 4 writes it: ``its audit is + completed``, or without ``+`` where nothing is known to follow.
+    """Parses a phrase as Table 4 writes it: ``its audit is + completed``; without ``+`` if the next word is unknown.
 
     Raises:
         ValueError: if there is no word, or not exactly one behind the ``+``.
@@ -41,8 +41,8 @@ def parse_phrase(text: str) -> Phrase:
 
 
 PHRASES: dict[str, tuple[Phrase, ...]] = {
-    # Table 4, where they stand in the test split; the paper prints <unk> as "hunki". Of "federal court" it predicts
-    # the first word.
+    # Table 4, found in the test split; the paper prints <unk> as "hunki". Of "federal court" only the first word is
+    # predicted.
     "ptb": tuple(
         map(
             parse_phrase,

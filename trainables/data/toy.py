@@ -1,4 +1,4 @@
-"""The toy corpus: a generated language whose entropy is known exactly, so that no model can beat the truth unnoticed.
+"""The toy corpus: a generated language whose entropy is known exactly: a loss below it is a bug.
 
 A Markov chain over word classes, a Zipf law within each class. A word belongs to one class, so the class sequence can
 be read off the words and the process is a first-order Markov chain over words: its entropy rate has a closed form.
@@ -6,8 +6,8 @@ Words of a class follow, and are followed by, the same words: they are similar a
 is what tying the two word matrices relies on (section 4), and most of them are rare in the training split.
 
 All probabilities are ratios of whole numbers and the random numbers are the raw output of PCG64, whose stream NumPy
-guarantees: every machine and every version generates the same text. Changing anything here changes the corpus: raise
-``TOY_VERSION``.
+guarantees: every machine and every version generates the same text. Raise ``TOY_VERSION`` with any change here, since
+it changes the corpus.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from trainables.recipes import SPLITS
 
 TOY_VERSION = 1
 EOS_ID = 0
-"""``<eos>`` is a class of its own, and the word with id 0."""
+"""Id of ``<eos>``, whose class has no other word."""
 NUM_CLASSES = 10
 WORDS_PER_CLASS = 40
 SUCCESSOR_WEIGHTS = (41, 25, 13, 7)
-"""Weights of a class' four favourite successors; every other class has ``OTHER_WEIGHT``."""
+"""Weights of a class' four most frequent successors; every other class has ``OTHER_WEIGHT``."""
 OTHER_WEIGHT = 1
 EOS_WEIGHT = 10
 """Weight of ending the sentence after any class: a sentence has about ten words."""
 ZIPF_SCALE, ZIPF_SHIFT = 1_000_000, 2
 """The word of rank r (from 0) in its class has the weight ``ZIPF_SCALE // (r + ZIPF_SHIFT)``."""
 MIN_TOKENS = {"train": 20_000, "valid": 8_000, "test": 8_000}
-"""A split ends with the first ``<eos>`` that makes it at least so long."""
+"""A split ends with the first ``<eos>`` at or beyond this length."""
 
 
 def toy_vocab() -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def toy_tokens(split: str) -> np.ndarray:
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    length = 2 * MIN_TOKENS[split]  # ample: the last sentence ends long before
+    length = 2 * MIN_TOKENS[split]  # more than enough: the last sentence ends long before
     # The first row draws the classes and the second the words within them, both by inverting the distribution.
     draws = _uniform(2 * length, stream=1 + SPLITS.index(split)).reshape(2, length)
     cumulative = np.cumsum(_class_weights(), axis=1).tolist()
@@ -92,13 +92,13 @@ def toy_transitions() -> np.ndarray:
 
 @cache
 def _class_weights() -> np.ndarray:
-    """(C + 1, C + 1) int64: how strongly a class (row) is followed by another (column); class 0 is ``<eos>``."""
+    """(C + 1, C + 1) int64: weight with which a class (column) follows another (row); class 0 is ``<eos>``."""
     size = NUM_CLASSES + 1
     weights = np.full((size, size), OTHER_WEIGHT, dtype=np.int64)
-    # Each class' favourites are the first of a random order of the classes.
-    favourites = 1 + np.argsort(_uniform(size * NUM_CLASSES, stream=0).reshape(size, NUM_CLASSES), axis=1)
+    # The most frequent successors of a class are the first of a random order of the classes.
+    successors = 1 + np.argsort(_uniform(size * NUM_CLASSES, stream=0).reshape(size, NUM_CLASSES), axis=1)
     for place, weight in enumerate(SUCCESSOR_WEIGHTS):
-        weights[np.arange(size), favourites[:, place]] = weight
+        weights[np.arange(size), successors[:, place]] = weight
     weights[:, EOS_ID] = EOS_WEIGHT
     weights[EOS_ID, EOS_ID] = 0  # no empty sentences
     return weights
@@ -120,7 +120,7 @@ def _word_probs() -> np.ndarray:
 
 
 def _stationary(transitions: np.ndarray) -> np.ndarray:
-    """(C,) the distribution that a step leaves as it is: pi P = pi, sum pi = 1."""
+    """(C,) the stationary distribution: pi P = pi, sum pi = 1."""
     size = len(transitions)
     equations = np.vstack([transitions.T - np.eye(size), np.ones(size)])
     return np.linalg.lstsq(equations, np.append(np.zeros(size), 1.0), rcond=None)[0]

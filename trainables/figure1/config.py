@@ -1,9 +1,9 @@
-"""SubspaceConfig: all that decides the numbers of one run of section 6.2's experiment.
+"""SubspaceConfig: every setting that decides the numbers of one run of section 6.2's experiment.
 
-The paper gives the text, the network, the loss, the constraint on the word vectors, and no regularisation. It is
-silent on the optimiser, its rates, the batch, the initial weights, the length of training, whether gradient passes
-through the target distribution, and which words |V| counts. Those are fields here; their defaults and what speaks for
-them stand in ``recipes.py``.
+The paper gives the text, the network, the loss, the constraint on the word vectors, and no regularisation. It does not
+give the optimiser, its rates, the batch, the initial weights, the length of training, whether gradient flows through
+the target distribution, and which words |V| counts. Those are fields here; ``recipes.py`` has their defaults and the
+reasons.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SubspaceConfig:
     seed: int
     """Picks the excerpt and draws the initial weights."""
     num_epochs: int = FIGURE1.num_epochs
-    """The most epochs of a run, and the length that the learning rate falls over."""
+    """The most epochs of a run; the learning rate falls over this length."""
     corpus: str = "ptb"
     """A name in ``recipes.CORPORA``."""
     num_tokens: int = FIGURE1.num_tokens
@@ -52,18 +52,18 @@ class SubspaceConfig:
     """Learning rate of the decoder, see ``lr_at``. It acts on a loss summed over the window's steps and averaged over
     the streams."""
     warmup_epochs: int = FIGURE1.warmup_epochs
-    """First epochs, over which the learning rate rises from update to update."""
+    """Number of first epochs over which the learning rate rises from update to update."""
     plateau_epochs: int | None = FIGURE1.plateau_epochs
-    """See ``ends_after``. None: a run always has all its epochs."""
+    """See ``ends_after``. None: a run always trains ``num_epochs``."""
     plateau_fall: float = FIGURE1.plateau_fall
     """See ``ends_after``."""
     max_grad_norm: float = FIGURE1.max_grad_norm
     """Global norm at which the gradient is clipped."""
     layer_lr_share: float = FIGURE1.layer_lr_share
-    """Share of the learning rate that the layers' weights move at."""
+    """Learning rate of the layers' weights over that of the decoder."""
     embedding_lr_share: float = FIGURE1.embedding_lr_share
-    """Share of the learning rate that the word vectors move at while it is ``lr``. Their share falls with it, and so
-    their rate with its square, so that the decoder catches up with them in the end."""
+    """Learning rate of the word vectors over that of the decoder while that is ``lr``. The share falls with the
+    decoder's rate, so the word vectors' rate falls with its square: the decoder catches up with them in the end."""
     init_range: float | None = FIGURE1.init_range
     """Weights start uniform in [-init_range, init_range]; None: each matrix (n, d) in the range sqrt(6 / (n + d)) of
     Glorot and Bengio (2010). Biases start at zero, word vectors then get norm 1."""
@@ -99,7 +99,7 @@ class SubspaceConfig:
         return (self.num_tokens // self.batch_size - 1) // self.bptt
 
     def lr_at(self, epoch: int, window: int) -> float:
-        """Learning rate of the update after a window; epochs e and windows are counted from 1.
+        """Learning rate of the decoder's update after a window; epochs e and windows are counted from 1.
 
         lr min(1, u / (warmup_epochs num_windows)) (1 - (e - 1) / num_epochs), with u = (e - 1) num_windows + window
         the updates so far, this one among them.
@@ -109,11 +109,11 @@ class SubspaceConfig:
         return self.lr * rise * (self.num_epochs + 1 - epoch) / self.num_epochs
 
     def ends_after(self, distances: Sequence[float]) -> bool:
-        """Whether a run ends here: at ``num_epochs``, or where the distance no longer falls.
+        """Whether a run ends here: at ``num_epochs``, or when the distance no longer falls.
 
-        It no longer falls where its mean over the last ``plateau_epochs`` epochs is not below (1 - ``plateau_fall``)
-        times its mean over as many epochs before them. Warm-up epochs count in neither mean, so no run ends for this
-        before epoch ``warmup_epochs`` + 2 ``plateau_epochs``.
+        It no longer falls when its mean over the last ``plateau_epochs`` epochs is not below (1 - ``plateau_fall``)
+        times its mean over as many epochs before them. Warm-up epochs count in neither mean, so this can first end a
+        run at epoch ``warmup_epochs`` + 2 ``plateau_epochs``.
 
         Args:
             distances: appendix B's distance after each epoch so far.

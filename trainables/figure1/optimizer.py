@@ -1,14 +1,14 @@
-"""How section 6.2's experiment updates its weights: plain SGD, Adam, or Adam with one-sided Shampoo for the decoder.
+"""The optimisers of section 6.2's experiment: plain SGD, Adam, or Adam with one-sided Shampoo for the decoder.
 
-The distance of appendix B counts every direction of the hidden space alike, and W comes into the embedding's subspace
-along each at a speed of its own. For SGD that is the variance of the hidden states in that direction, and the first of
-300 has a hundred thousand times the last one's and more (in one window, after 2 to 16 epochs). Adam divides element by
-element and so steps out of the column space of W's gradient, which is the space that the theory of section 4 speaks
-of. One-sided Shampoo (Gupta, Koren and Singer 2018, with the right factor alone) multiplies the gradient G (V, H) by
-(mean of G^T G)^(-1/2) from the right: all directions move at a similar speed, and every step stays in the space that
-the columns of G span.
+The distance of appendix B counts every direction of the hidden space alike, but W reaches the embedding's subspace at a
+different speed along each. For SGD the speed is the variance of the hidden states in that direction; that of the first
+of 300 directions is over a hundred thousand times that of the last (in one window, after 2 to 16 epochs). Adam divides
+element by element, which leaves the column space of W's gradient, on which the theory of section 4 rests. One-sided
+Shampoo (Gupta, Koren and Singer 2018, the right factor only) multiplies the gradient G (V, H) by
+(mean of G^T G)^(-1/2) from the right: all directions move at a similar speed, and every step stays in the column space
+of G.
 
-A step's elements are of the learning rate's size, but for SGD's.
+The elements of a step, except SGD's, are of the learning rate's size.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from trainables.fused.matmul import product
 
 MOMENTUM = 0.9  # of the mean gradient; Kingma and Ba 2015
 ADAM_DECAY, ADAM_EPSILON = 0.999, 1e-8  # of the mean square; Kingma and Ba 2015
-GRAM_DECAY, GRAM_EPSILON = 0.98, 1e-8  # of the mean G^T G, and the least eigenvalue relative to the largest; ours
+GRAM_DECAY, GRAM_EPSILON = 0.98, 1e-8  # of the mean G^T G; least eigenvalue relative to the largest; ours
 ROOT_EVERY = 4  # updates between two roots of the mean G^T G; ours
-# A root taken at every update has the gradient that it divides in it, and shortens the steps of directions that few
-# windows have: at beta 0 J falls more slowly. In miniature (60 units, layers at half the decoder's rate, seeds 0 to 2)
-# it is 2.2 to 2.6 after 40 epochs with a root at every fourth update, and 3.2 to 4.0 with one at each.
+# A root taken at every update contains the gradient that it divides, which shortens the steps of directions that few
+# windows have: at beta 0, J falls more slowly. In miniature (60 units, layers at half the decoder's rate, seeds 0 to 2)
+# J after 40 epochs is 2.2 to 2.6 with a root at every fourth update, and 3.2 to 4.0 with one at each.
 
 
 class SubspaceOptimizer:
@@ -35,7 +35,7 @@ class SubspaceOptimizer:
     Args:
         name: one of ``config.OPTIMIZERS``.
         parameters: by name.
-        preconditioned: the matrices (n, d) that ``shampoo`` is for; it is Adam for all others.
+        preconditioned: names of the matrices (n, d) that ``shampoo`` updates by Shampoo; Adam updates all others.
     """
 
     def __init__(self, name: str, parameters: Mapping[str, Tensor], *, preconditioned: Collection[str] = ()) -> None:

@@ -1,18 +1,18 @@
-"""One step of section 6.2's training: the gradients of loss (6.1), written out, clipping, the update.
+"""One training step of section 6.2's experiment: the gradients of loss (6.1), clipping, the update.
 
     J_tot = beta tau^2 |V| J_aug + (1 - beta) J                                                          (eq. 6.1)
     dJ_tot / da = beta tau |V| (y-hat - y-tilde),   plus (1 - beta) (y - y*) through the biased scores a + b
 
-Layers and head are those of every other trial, with gamma = beta tau |V| and 1 - beta as the weight of J; there are no
-masks. After each step the word vectors go back to norm 1.
+The gradients are those of ``WindowStep`` with gamma = beta tau |V| and 1 - beta as the weight of J, without masks.
+After each step the word vectors are scaled back to norm 1.
 
-J_aug is measured by itself, in float64. With g = E E[y] and y-tilde = softmax(g / tau), that of one token is
+J_aug is measured separately, in float64. With g = E E[y] and y-tilde = softmax(g / tau), that of one token is
 
     J_aug = (<y-tilde, g / tau> - logsumexp(g / tau)) - (<y-tilde, a / tau> - logsumexp(a / tau))
 
-a difference of numbers near log V = 9.2, where neighbouring float32 numbers lie 1e-6 apart. It comes to 1.1e-6 for the
-first weights of Figure 1's seed 0 at tau 40 and to less later. So the exponentials are taken in float32, and their
-sums, the logarithms and the differences in float64: that agrees with a window in float64 to one part in 8,000.
+a difference of numbers near log V = 9.2, where neighbouring float32 numbers are 1e-6 apart. J_aug is 1.1e-6 for the
+first weights of Figure 1's seed 0 at tau 40, and less later. So exponentials are float32, and their sums, logarithms
+and differences float64: that agrees with a window in float64 to one part in 8,000.
 
 Shapes: T steps, B streams, N = T B tokens, H units, V words, U distinct targets of a window, L layers; a leading axis
 of one stands for the trial.
@@ -45,7 +45,7 @@ class Measures:
     augmented: Tensor
     """Sum of J_aug over the tokens, a float64 scalar."""
     hidden: Tensor
-    """(N, H), the hidden states that the decoder reads; overwritten by the next window."""
+    """(N, H), the decoder's inputs; overwritten by the next window."""
     target_vectors: Tensor
     """(N, H), E[y] of the same tokens."""
 
@@ -122,7 +122,7 @@ class SubspaceStep(WindowStep):
 
     @torch.no_grad()
     def update(self, lr: float) -> None:
-        """Updates the weights from the clipped gradients and puts the word vectors back to norm 1."""
+        """Updates the weights from the clipped gradients and scales the word vectors back to norm 1."""
         config = self.config
         layers, embedding = lr * config.layer_lr_share, lr * config.embedding_lr_share * lr / config.lr
         lrs = {
@@ -133,7 +133,9 @@ class SubspaceStep(WindowStep):
         normalise_rows(self.weights.embedding[0])
 
     def named_gradients(self) -> dict[str, Tensor]:
-        """Gradients of the last window by the parameter's name, as they stand (for tests)."""
+        """Gradients of the last window by the parameter's name, summed over the streams, clipped after ``clip`` (for
+        tests).
+        """
         return self.d_weights.trial(0)
 
 
@@ -151,7 +153,7 @@ def augmented_sum(
 ) -> Tensor:
     """The sum of J_aug over a window's tokens, a float64 scalar.
 
-    With n_u tokens of the distinct target u, whose hidden states sum to s_u, it is
+    With n_u tokens of the distinct target u, whose hidden states sum to s_u,
 
         sum_u (n_u (<y-tilde_u, g_u / tau> - logsumexp(g_u / tau)) - <y-tilde_u, W s_u / tau>)
         + sum_t logsumexp(a_t / tau)
@@ -159,7 +161,7 @@ def augmented_sum(
     Args:
         hidden: (N, H).
         distinct: (1, U) ids of the distinct targets.
-        row: (1, N), which of them each token has.
+        row: (1, N), index of each token's target among them.
         embedding: (V, H), E.
         decoder: (V, H), W.
         tau: the temperature.

@@ -18,12 +18,12 @@ from trainables.storage.checkpoint import CheckpointError, CheckpointFolder
 from trainables.trial.epoch_result import NonFiniteLossError
 from trainables.tune.trainable import take_resources
 
-_SAVE_EVERY_S = 30.0  # a checkpoint is tens of megabytes; what is lost with one is trained again
+_SAVE_EVERY_S = 30.0  # a checkpoint is tens of megabytes; epochs since the last one are trained again
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubspaceJob:
-    """What the grid asks of one run; travels as the Tune config, as plain values."""
+    """One run of the grid, passed as plain values in the Tune config."""
 
     config: dict[str, Any]
     """The ``SubspaceConfig`` as a dict."""
@@ -32,7 +32,7 @@ class SubspaceJob:
     storage: str
     """Where checkpoints go: an absolute folder or an ``s3://`` URI."""
     recorded_epochs: int = 0
-    """Epochs on record; later ones that the checkpoint holds are reported again from it."""
+    """Epochs on record; later ones in the checkpoint are reported again from it."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -42,17 +42,17 @@ class SubspaceJob:
 class SubspaceTrainable(tune.Trainable):
     """Trains one run.
 
-    A step returns the columns of the ``subspace`` table that belong to its epoch, and with the last ``done`` and
-    ``complete`` (``SubspaceConfig.ends_after`` says which is the last). A loss that is not finite ends the run with
-    ``done`` and ``failure``, the reason.
+    A step returns its epoch's columns of the ``subspace`` table, and with the last epoch
+    (``SubspaceConfig.ends_after``) ``done`` and ``complete``. A loss that is not finite ends the run with ``done`` and
+    ``failure``, the reason.
 
-    The checkpoint holds the rows of all its epochs, which decide the last one. So whatever was trained and not yet
-    recorded when a driver died is reported by the next one. What was recorded and not yet saved is trained again, to
-    the same numbers, and not reported.
+    The checkpoint holds the rows of all its epochs. After a driver's death the next one reports the epochs that were
+    saved and not recorded. Epochs that were recorded and not saved are trained again, to the same numbers, and not
+    reported.
     """
 
     def setup(self, config: dict[str, Any], *, train: np.ndarray) -> None:
-        """Takes the corpus from the object store and the run from its last checkpoint, if it has one.
+        """Stores the corpus and restores the run from its last checkpoint, if it has one.
 
         Args:
             config: a ``SubspaceJob`` as a dict, under ``job``.
@@ -63,7 +63,7 @@ class SubspaceTrainable(tune.Trainable):
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes over another run in the same process."""
+        """Starts another run in the same process."""
         self._begin(new_config)
         return True
 
@@ -124,10 +124,10 @@ class SubspaceTrainable(tune.Trainable):
         self._rows = [dict(row) for row in state["rows"]]
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune's own way to save: everything the run is, into one file."""
+        """Saves the run's full state to one file, for Tune."""
         torch.save(self._state(), Path(checkpoint_dir) / "run.pt")
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune's own way to load."""
+        """Restores what ``save_checkpoint`` saved."""
         self._restore(torch.load(Path(checkpoint_dir) / "run.pt", map_location="cpu", weights_only=True))
         self._replay = []

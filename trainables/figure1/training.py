@@ -1,8 +1,8 @@
 """Section 6.2's experiment: does the augmented loss drive the decoder into the subspace of the word vectors?
 
-A two-layer LSTM language model is trained on loss (6.1), on a short excerpt of the training split that a seed picks,
-without any regularisation and with word vectors of norm 1; the distance of appendix B between decoder and embedding
-is what counts. ``figure1.config`` says what the paper leaves open.
+Trains a two-layer LSTM language model on loss (6.1), on a short excerpt of the training split that the seed picks,
+without regularisation and with word vectors of norm 1, and measures the distance of appendix B between decoder and
+embedding. ``figure1.config`` lists what the paper leaves open.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trainables.trial.training import make_generators
 
 @dataclass(frozen=True, kw_only=True)
 class SubspaceEpoch:
-    """What one epoch measured."""
+    """Measures of one epoch."""
 
     train_loss: float
     """J, nats per token."""
@@ -37,7 +37,7 @@ class SubspaceEpoch:
     grad_norm: float
     """Mean over the windows of the gradient's global norm before clipping."""
     explained_share: float
-    """Of the targets' word vectors by the hidden states (``ExplainedShare``), as both stood in each window."""
+    """Share of the targets' word vectors explained by the hidden states (``ExplainedShare``), each window's own."""
 
 
 class SubspaceTraining:
@@ -97,7 +97,7 @@ class SubspaceTraining:
         """Runs epoch ``self.epoch + 1``, from a zero state.
 
         Raises:
-            NonFiniteLossError: if a loss or a gradient is not finite; the weights are then of no use.
+            NonFiniteLossError: if a loss or a gradient is not finite; the weights are then unusable.
         """
         config, epoch = self.config, self.epoch + 1
         state = self._step.zero_state()
@@ -125,11 +125,11 @@ class SubspaceTraining:
         )
 
     def subspace_distance(self, *, centred: bool = False) -> float:
-        """Appendix B between embedding and decoder; ``centred`` as for the function of that name."""
+        """Appendix B's distance between embedding and decoder; ``centred`` as in ``distance.subspace_distance``."""
         return subspace_distance(self.model.embedding.cpu(), self.model.decoder.cpu(), centred=centred)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that decides the rest of the run, as plain values and CPU tensors of its own."""
+        """The state that decides the rest of the run, as plain values and copies of tensors on the CPU."""
         return {
             "config": self.config.to_dict(),
             "epoch": self.epoch,
@@ -139,7 +139,7 @@ class SubspaceTraining:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken: on the CPU, bit for bit as if never interrupted.
+        """Resumes from ``state_dict``; on the CPU, bit for bit as if never interrupted.
 
         Raises:
             ValueError: if the state is of another run.
@@ -157,14 +157,14 @@ class SubspaceTraining:
 
 
 def first_token(config: SubspaceConfig, num_train_tokens: int) -> int:
-    """Where a run's excerpt begins in the training split: any place with the same probability, by seed alone."""
+    """Position where a run's excerpt begins in the training split, uniformly drawn from the seed."""
     return int(
         np.random.default_rng([config.seed, config.num_tokens]).integers(num_train_tokens - config.num_tokens + 1)
     )
 
 
 def measure_epoch_s(config: SubspaceConfig, *, num_threads: int, num_windows: int = 4) -> float:
-    """Seconds of an epoch, from the fastest of a few windows of random tokens and its distances; needs no corpus."""
+    """Seconds of an epoch: the fastest of a few windows of random tokens, times their number, plus the distances."""
     torch.set_num_threads(num_threads)
     training = SubspaceTraining(
         config, zipf_tokens(CORPORA[config.corpus].vocab_size, config.num_tokens, seed=config.seed)

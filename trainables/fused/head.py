@@ -1,6 +1,6 @@
-"""Decoder, softmaxes and losses of a window in one go: values and gradients, without autograd.
+"""Computes decoder, softmaxes and losses of a window, values and gradients, without autograd.
 
-Scores stand for a chunk of tokens at a time and turn into their gradient where they stand (``scores.py``).
+Scores are computed for a chunk of tokens at a time and overwritten by their gradient (``scores.py``).
 
 Shapes: K trials side by side, T steps, B streams, N = T B tokens, H units, V words, U distinct targets.
 """
@@ -16,8 +16,8 @@ from trainables.fused.matmul import Memory, add_outer, operand, operand_dtype, p
 from trainables.fused.scores import AugmentedTerm, TargetDistributions, scores_to_gradient
 
 TOKENS_PER_CHUNK = 350
-"""Half a window's float32 scores stand at once; fewer make the products slower, more make them no faster. Of bf16
-scores, half the size, all of a window's do: the decoder's gradient is then one product."""
+"""Tokens whose float32 scores are in memory at once, half a window: fewer make the products slower, more no faster. Of
+bf16 scores, half the size, a whole window is: the decoder's gradient is then one product."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Targets:
     distinct: Tensor | None = None
     """(K, U) ids; a trial with fewer than the others repeats one."""
     index: Tensor | None = None
-    """(K, N), which of a trial's distinct targets each token has."""
+    """(K, N), index of each token's target among the trial's distinct ones."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class DecoderWeights:
     bias: Tensor | None
     """(K, V); None when tied."""
     embedding: Tensor | None
-    """(K, V, H), E of the target distribution; tied, the very tensor ``decoder``. None among the gradients when
-    nothing flows into it."""
+    """(K, V, H), E of the target distribution; tied, the same tensor as ``decoder``. Among the gradients, None if it
+    gets none."""
 
 
 class Head:
-    """The head's settings, buffers and its one method.
+    """Computes the head's losses and gradients.
 
     Args:
         num_trials: K.
@@ -102,7 +102,7 @@ class Head:
         return cross_entropy, augmented + log_sums
 
     def _rounded(self, name: str, matrix: Tensor) -> Tensor:
-        """A matrix (K, V, H) as products take it, in its own memory order."""
+        """Rounds a matrix (K, V, H) for products (``matmul.operand``), in its own memory order."""
         dtype = operand_dtype()
         if dtype is None or matrix.dtype != torch.float32:
             return matrix

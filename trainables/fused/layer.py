@@ -1,17 +1,17 @@
 """One variational LSTM layer over a window, forward and backward written out.
 
 The layer of appendix A: with one mask m per example and window, the dropped state h~_t = m * h_t feeds both the
-recurrence at t + 1 and whatever is above the layer at t; the cell is never masked.
+recurrence at t + 1 and the next layer, or the output, at t; the cell is never masked.
 
     o, i, f = sigmoid(.), g = tanh(.)  of  W_x x_t + W_h h~_{t-1} + b
     c_t = f * c_{t-1} + i * g,   h_t = o * tanh(c_t),   h~_t = m * h_t
 
-What makes it fast: the input's part of the gates is one matrix product for all steps, as is each weight's gradient;
-the factors of the backward that do not depend on the gradient are computed for all steps at once; every buffer and
-every view of a step is made once.
+It is fast because the input's part of the gates is one matrix product for all steps, as is each weight's gradient; the
+factors of the backward that do not depend on the gradient are computed for all steps at once; every buffer and every
+view of a step is made once.
 
 Shapes: K trials side by side (their weights, masks and states are their own), T steps, B streams, D inputs, H units.
-The gates stand in the order o, i, f, g: the three sigmoids are adjacent, and so are the three that the cell sees.
+The gates are in the order o, i, f, g: the three sigmoids are adjacent, and so are the three that the cell reads.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class LayerWeights:
 
 
 def step_dtype(like: Tensor) -> torch.dtype:
-    """The type of a window's hidden states and of the gates' gradients, which products read many times.
+    """The dtype of a window's hidden states and of the gates' gradients, which products read many times.
 
-    On a GPU it is that of the products' operands, to which they are rounded where they are made; ``like``'s elsewhere.
+    On a GPU the dtype of the products' operands, so that each is rounded once; elsewhere that of ``like``.
     """
     dtype = operand_dtype() if like.device.type == "cuda" and like.dtype == torch.float32 else None
     return dtype or like.dtype
 
 
 class LayerBuffers:
-    """What one layer remembers of a window, and the views of its steps.
+    """One layer's activations over a window, and the views of its steps.
 
     Args:
         num_trials: K.
@@ -65,7 +65,7 @@ class LayerBuffers:
         self.shape = (k, t, b, h)
         product_dtype = step_dtype(like)
         self.gates = like.new_empty(k, t, b, 4 * h)
-        self.cell = like.new_empty(k, t + 1, b, h)  # one row more: the state before the window
+        self.cell = like.new_empty(k, t + 1, b, h)  # the first step is the state before the window
         self.tanh_cell = like.new_empty(k, t, b, h)
         self.hidden = like.new_empty(k, t + 1, b, h, dtype=product_dtype)  # dropped
         undropped = self.hidden[:, 1:].unbind(1)
@@ -112,7 +112,7 @@ def layer_forward(
     """Runs a layer over a window.
 
     Args:
-        x: (K, T, B, D), already dropped by whoever made it.
+        x: (K, T, B, D), already dropped.
         weights: the layer's weights.
         mask: (K, B, H), Bernoulli(keep) / keep; None for no dropout.
         hidden: (K, B, H), the state carried in, not dropped.
@@ -176,11 +176,11 @@ def layer_backward(
     gradients: LayerWeights,
     d_x: Tensor,
 ) -> None:
-    """Back through a layer over the window that ``layer_forward`` has just run.
+    """Backpropagates through a layer over the window that ``layer_forward`` has just run.
 
     Args:
-        d_output: (K, T, B, H), the loss's gradient with respect to the dropped hidden states, from above only; on a GPU
-            its values are lost (``product_sum``).
+        d_output: (K, T, B, H), the loss's gradient with respect to the dropped hidden states, from above only;
+            overwritten on a GPU (``product_sum``).
         x: as in the forward.
         weights: as in the forward.
         mask: as in the forward.
@@ -211,7 +211,7 @@ def layer_backward(
 
 
 def _local_factors(mask: Tensor | None, buffers: LayerBuffers) -> None:
-    """Everything of the backward's chain rule that is known before any gradient arrives, the mask included."""
+    """Computes the factors of the backward that do not depend on the gradient, the mask included."""
     k, t, b, h = buffers.shape
     factors, scratch, tanh_cell = buffers.factors, buffers.scratch, buffers.tanh_cell
     sigmoids = buffers.gates.view(k, t, b, 4, h)[:, :, :, :3]

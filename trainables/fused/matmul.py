@@ -1,14 +1,14 @@
-"""Matrix products and row access with a leading trial axis, by the faster library that torch carries.
+"""Matrix products and row access with a leading trial axis, by the faster of torch's libraries.
 
 On x86 CPUs oneDNN's float32 product runs 10 to 80 % faster than MKL's on this model's shapes, most where there are few
 rows (measured on a Zen 4 core, in GFLOP/s: 700 x 200 x 10,000 at 101 against 87, 35 x 140 x 10,000 at 69 against 45,
 20 x 650 x 2,600 at 71 against 48, 20 x 1,500 x 6,000 at 53 against 30), but ``torch.mm`` calls MKL. The operator that
-reaches oneDNN is the one that torch's own compiler emits for a linear layer; where it is missing, and for any other
-device or precision, ``torch.matmul`` is used.
+calls oneDNN is the one that torch's compiler emits for a linear layer; where it is missing, and for any other device or
+precision, ``torch.matmul`` is used.
 
-On a CPU a stack's products run trial by trial, through the very kernels that a trial alone runs through: its numbers
-are then the same bits, however many stand beside it. On a GPU they are batched. In bf16 (``precision.py``) the operands
-are rounded first, and on a CPU the results too, for oneDNN's bf16 product gives its own type only.
+On a CPU a stack's products run trial by trial, by the kernels that a single trial uses, so that a trial's numbers are
+the same bits for any number of trials. On a GPU they are batched. In bf16 (``precision.py``) the operands are rounded
+first, and on a CPU the results too, since oneDNN's bf16 product returns bf16.
 
 Shapes: K trials, V words, H units, n rows.
 """
@@ -33,14 +33,14 @@ def _has_onednn_linear() -> bool:
 
 HAS_ONEDNN_LINEAR = _has_onednn_linear()
 ONEDNN_MIN_WEIGHTS = 100_000
-"""Elements of a step's weights from which oneDNN's product of a few rows wins: where they outgrow a core's cache."""
+"""Elements of a step's weights from which oneDNN's product of a few rows is faster: they then exceed a core's cache."""
 
 
 _operand_dtype: torch.dtype | None = None
 
 
 class Memory:
-    """Tensors that are used again in every window. A fresh one of some megabytes costs the system's zeroing of it.
+    """Tensors reused in every window: the system zeroes each newly allocated one of some megabytes, which takes time.
 
     Args:
         device: of the tensors.
@@ -51,31 +51,31 @@ class Memory:
         self._tensors: dict[str, Tensor] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A contiguous tensor whose values are whatever was last written under its name."""
+        """A contiguous tensor with the values that were last written under its name."""
         size = math.prod(shape)
         held = self._tensors.get(name)
         if held is None or held.dtype != dtype or held.numel() < size:
-            # An eighth more than asked for: the next windows may need it.
+            # An eighth more than needed: later windows may be larger.
             self._tensors[name] = held = torch.empty(size + size // 8, dtype=dtype, device=self._device)
         return held[:size].view(shape)
 
 
 def operand_dtype() -> torch.dtype | None:
-    """What float32 operands are rounded to before a product; None for not at all."""
+    """The dtype to which float32 operands are rounded before a product; None for no rounding."""
     return _operand_dtype
 
 
 def set_operand_dtype(dtype: torch.dtype | None) -> None:
-    """See ``operand_dtype``; ``precision.use_precision`` is the way to set it."""
+    """Sets ``operand_dtype``; call ``precision.use_precision`` instead."""
     global _operand_dtype
     _operand_dtype = dtype
 
 
 def operand(x: Tensor, out: Tensor | None = None) -> Tensor:
-    """x rounded to ``operand_dtype``: rounded once here, it is not rounded again by each product.
+    """Rounds x to ``operand_dtype`` once, for several products.
 
     Args:
-        x: float32 to be rounded; any other type is returned as it is.
+        x: rounded if float32; any other type is returned unchanged.
         out: memory of ``operand_dtype`` and of the shape of x for the result, if x is rounded.
     """
     if _operand_dtype is None or x.dtype != torch.float32:
@@ -84,9 +84,9 @@ def operand(x: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 def recurrent_operand(weight: Tensor) -> Tensor:
-    """A weight (K, n, m) as the recurrence's products of a few rows take it.
+    """Rounds a weight (K, n, m) for the recurrence's products of a few rows.
 
-    On a CPU only weights that outgrow a core's cache are rounded: of smaller ones bf16 products take as long.
+    On a CPU only weights that exceed a core's cache are rounded: bf16 products of smaller ones are not faster.
     """
     if weight.device.type == "cpu" and weight[0].numel() < ONEDNN_MIN_WEIGHTS:
         return weight
@@ -116,13 +116,13 @@ def _one_by_one(a: Tensor) -> bool:
 
 def _uses_onednn(x: Tensor) -> bool:
     """Whether a product of (1, n, k) or (n, k) goes to oneDNN."""
-    # oneDNN has no product over nothing, which is what a mask that drops every unit leaves.
+    # oneDNN has no product over zero elements, as when a mask drops every unit.
     single = (x.dim() == 2 or x.shape[0] == 1) and x.numel() > 0
     return HAS_ONEDNN_LINEAR and single and x.dtype == torch.float32 and x.device.type == "cpu"
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """a b + bias, a new tensor in the type of the operands before rounding; a and b may be transposed views.
+    """a b + bias, a new tensor in the operands' dtype before rounding; a and b may be transposed views.
 
     Args:
         a: (K, n, k) or (n, k).
@@ -143,13 +143,13 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def wide_product(a: Tensor, b: Tensor, memory: Memory, name: str) -> Tensor:
-    """a b in ``wide_dtype``, contiguous: for results with V columns.
+    """a b, contiguous, for results with V columns: in bf16 on a CPU if operands are rounded, else as ``product``.
 
     Args:
         a: (K, n, k).
         b: (K, k, m).
-        memory: holds the result where it is narrower than float32; oneDNN's float32 product makes its own.
-        name: of the result in the memory; the next result of that name takes its place.
+        memory: holds a bf16 result; oneDNN's float32 product allocates its own.
+        name: of the result in the memory; the next result of that name overwrites it.
     """
     if _operand_dtype is None or not _rounds(a) or a.device.type != "cpu":
         return product(a, b)
@@ -162,7 +162,7 @@ def wide_product(a: Tensor, b: Tensor, memory: Memory, name: str) -> Tensor:
 def product_sum(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """c + a b for (K, n, m), (K, n, k) and (K, k, m); a is rounded if b is (``recurrent_operand``).
 
-    A new tensor on a CPU; on a GPU it takes the place of c, which would have to be copied first otherwise.
+    A new tensor on a CPU; on a GPU it overwrites c, which saves a copy of it.
     """
     if a.device.type == "cuda":
         return _add_product(c, a, b)
@@ -176,7 +176,7 @@ def product_sum(c: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _add_product(out: Tensor, a: Tensor, b: Tensor, *, beta: int = 1) -> Tensor:
-    """out = beta out + a b on a GPU, in one kernel if need be after the operands' rounding."""
+    """out = beta out + a b on a GPU, in one kernel after the rounding of operands, if any."""
     if b.dtype == _operand_dtype or (_rounds(a) and out.dtype == torch.float32):
         return torch.baddbmm(out, operand(a), operand(b), out_dtype=torch.float32, beta=beta, out=out)
     return torch.baddbmm(out, a, b, beta=beta, out=out)
@@ -189,14 +189,14 @@ def add_outer(out: Tensor, left: Tensor, right: Tensor, *, overwrite: bool, memo
         out: (K, V, H), or any other such matrix, in either memory order.
         left: (K, n, V).
         right: (K, n, H).
-        overwrite: whether what ``out`` held is dropped.
-        memory: of the product before it is widened, where it is narrower than ``out``.
+        overwrite: whether to overwrite ``out`` instead of adding to it.
+        memory: holds the product before it is widened, if it is narrower than ``out``.
     """
     if _one_by_one(out):
         for each in zip(out.split(1), left.split(1), right.split(1), strict=True):
             add_outer(*each, overwrite=overwrite, memory=memory)
         return
-    if out.stride(1) == 1:  # unit-major: the product comes out in the memory's order
+    if out.stride(1) == 1:  # unit-major: the product is made in the memory's order
         out, left, right = out.transpose(1, 2), right, left
     if out.device.type == "cuda":
         _add_product(out, left.transpose(1, 2), right, beta=0 if overwrite else 1)
@@ -228,7 +228,7 @@ def gather_rows(table: Tensor, index: Tensor) -> Tensor:
 def sum_rows(rows: Tensor, index: Tensor, num_rows: int) -> Tensor:
     """Sums of the rows that have the same index: (K, n, H) at (K, n) gives (K, num_rows, H).
 
-    On a GPU a product with the indices' indicator, whose sums come in the same order every time.
+    On a GPU a product with the indices' indicator matrix, whose sums have a fixed order.
     """
     if rows.device.type == "cpu":
         sums = rows.new_zeros(rows.shape[0], num_rows, rows.shape[-1])
@@ -250,16 +250,17 @@ def add_rows(table: Tensor, index: Tensor, rows: Tensor) -> None:
 def add_rows_flat(table: Tensor, index: Tensor, rows: Tensor) -> None:
     """``add_rows`` in one call, for a contiguous table.
 
-    On a GPU ``index_add_`` adds in whatever order its threads come; this sorts the indices first, and repeats itself.
+    On a GPU ``index_add_`` adds in the order of its threads, which varies; this function sorts the indices first, so
+    that runs repeat bit for bit.
     """
     k, v, h = table.shape
     flat = (index + torch.arange(k, device=index.device).unsqueeze(1) * v).view(-1)
-    # Unsafe: a look at the indices' range would wait for the GPU. They are the corpus', which was checked.
+    # Unsafe: a check of the indices' range would wait for the GPU. They are token ids, which were checked.
     torch.ops.aten._index_put_impl_(table.view(k * v, h), [flat], rows.reshape(-1, h), accumulate=True, unsafe=True)
 
 
 def norms(x: Tensor) -> Tensor:
-    """Euclidean norm of each trial's part of (K, ...); on a CPU by itself, so that its bits do not depend on K."""
+    """Euclidean norm of each trial's part of (K, ...); on a CPU one by one, so that its bits do not depend on K."""
     if x.device.type == "cpu":
         return torch.stack([torch.linalg.vector_norm(part) for part in x.unbind(0)])
     return torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim())))

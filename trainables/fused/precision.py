@@ -1,10 +1,9 @@
-"""Precision of the matrix products: ``fp32``, ``tf32`` or ``bf16``. Weights, sums and softmaxes are float32 in all.
+"""Sets the precision of the matrix products: ``fp32``, ``tf32`` or ``bf16``. Weights, sums and softmaxes stay float32.
 
-``tf32`` rounds a product's operands to 10 bits of mantissa inside the GPU; ``bf16`` rounds them to 7 bits in memory, so
-that they also take half the room. All accumulate in float32. On a GPU a bf16 product's result stays float32; on a CPU
-it is rounded too (``matmul.py``), and the recurrence of small models is left in float32. Float64 products are never
-rounded. Precision is that of training: evaluations are made in fp32 on every device, so that perplexities differ by
-training alone.
+``tf32`` rounds a product's operands to 10 bits of mantissa inside the GPU; ``bf16`` rounds them to 7 bits in memory,
+which also halves their size. All accumulate in float32. On a GPU a bf16 product's result stays float32; on a CPU it is
+rounded too (``matmul.py``), and the recurrence of small models is left in float32. Float64 products are never rounded.
+The precision applies to training only: evaluations run in fp32 on every device.
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ def default_precision(device: torch.device | str) -> str:
 
 
 def bf16_instructions() -> str | None:
-    """The instructions by which this machine's CPU multiplies bf16 numbers; None if it has none."""
+    """This CPU's instructions for bf16 products; None if it has none."""
     for name, probe in (("AMX", "_is_amx_tile_supported"), ("AVX512-BF16", "_is_avx512_bf16_supported")):
-        # They are not part of torch's documented interface: a release without them is one without bf16 here.
+        # Not part of torch's documented interface: without them, bf16 is not offered.
         if getattr(torch.cpu, probe, lambda: False)():
             return name
     return None
 
 
 def cpu_precisions() -> tuple[str, ...]:
-    """The precisions that pay on this machine's CPU."""
+    """The precisions that this machine's CPU has instructions for."""
     return ("fp32", "bf16") if bf16_instructions() else ("fp32",)
 
 
 def check_precision(precision: str, device: torch.device | str) -> str:
-    """The precision, if the device has it.
+    """Returns the precision if the device supports it.
 
     Raises:
-        ValueError: if there is no such precision, or not on this device.
+        ValueError: if the precision is unknown, or not supported by the device.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -64,12 +63,11 @@ def trial_precision(config: TrialConfig, precision: str | None, device: torch.de
 
     Args:
         config: the trial.
-        precision: what was asked for; None for the device's default where the fused step supports the trial, and for
-            fp32 where it does not.
+        precision: the requested one; None for the device's default if the fused step supports the trial, else fp32.
         device: where.
 
     Raises:
-        ValueError: as ``check_precision``, or if a trial that is trained by autograd is asked for another than fp32.
+        ValueError: as ``check_precision``, or if it is not fp32 for a trial that is trained by autograd.
     """
     if supports(config):
         return check_precision(precision or default_precision(device), device)
@@ -83,7 +81,7 @@ def trial_precision(config: TrialConfig, precision: str | None, device: torch.de
 
 @contextmanager
 def use_precision(precision: str, device: torch.device | str) -> Iterator[None]:
-    """Products inside are of this precision; what held before holds again after.
+    """Sets the precision of products inside the block; restores the previous one after it.
 
     A captured CUDA graph keeps the precision that it was captured with.
 
@@ -94,9 +92,9 @@ def use_precision(precision: str, device: torch.device | str) -> Iterator[None]:
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision, matmul.allow_bf16_reduced_precision_reduction, products.operand_dtype()
     try:
-        # By the older of torch's settings, which sets the newer too; after the newer alone, the older's getters raise.
+        # The older of torch's settings, which sets the newer too: if only the newer is set, the older's getters raise.
         matmul.allow_tf32 = precision == "tf32"
-        matmul.allow_bf16_reduced_precision_reduction = False  # partial sums too stay in float32
+        matmul.allow_bf16_reduced_precision_reduction = False  # partial sums stay in float32 too
         products.set_operand_dtype(torch.bfloat16 if precision == "bf16" else None)
         yield
     finally:

@@ -1,4 +1,4 @@
-"""From a window's scores to its losses and their gradient, in place.
+"""Turns a window's scores into its losses and their gradient, in place.
 
 The gradient with respect to the scores a = W h is
 
@@ -12,14 +12,13 @@ g_u = E E[u], n_u the number of tokens whose target is u, and s_u the sum of the
     d(alpha sum_t J_aug) / dg_u = gamma y-tilde_u * (R_u - <y-tilde_u, R_u>)              (target_gradient "flow")
     R_u = (n_u g_u - W s_u) / tau
 
-W s_u stands for the sum of the scores of u's tokens: one product over the U distinct targets, instead of adding up
-N rows of scores. A row's logsumexp is had from its maximum z, as max z - log max softmax(z): exact however unlikely
-the target is.
+W s_u is the sum of the scores of u's tokens: one product over the U distinct targets, instead of a sum of N rows of
+scores. A row's logsumexp is max z - log max softmax(z), which is exact however unlikely the target is.
 
-Passes over rows of V words, beside the products: N rows are read by two softmaxes, two maxima, the difference of their
-results and the target's row of y-tilde; U rows by the softmax of g_u, and with "flow" by R_u, its mean under y-tilde
-and the gradient. Without the augmented loss one softmax and one maximum of N rows remain. On a GPU no row of y-tilde
-is gathered: its part of the gradients comes from products over the distinct targets (``TargetDistributions.finish``).
+Passes over rows of V words, apart from the products: two softmaxes, two maxima, the difference of their results and the
+target's row of y-tilde read N rows; the softmax of g_u, and with "flow" R_u, its mean under y-tilde and the gradient
+read U rows. Without the augmented loss, one softmax and one maximum of N rows remain. On a GPU no row of y-tilde is
+gathered: products over the distinct targets give its part of the gradients (``TargetDistributions.finish``).
 
 Shapes: K trials side by side, n rows (tokens), V words, H units, U distinct targets.
 """
@@ -35,8 +34,8 @@ from torch import Tensor
 from trainables.fused.matmul import Memory, add_outer, add_rows, gather_rows, product, sum_rows, wide_product
 
 ELEMENTS_PER_BLOCK = 400_000
-"""Scores that go through the softmaxes at once on a CPU: small enough to
-stay in the cache from one pass to the next, large enough for the calls not to count (80,000 to all measured)."""
+"""Scores per block of softmaxes on a CPU: few enough to stay in the cache between passes, enough to make the cost of
+the calls small (80,000 to all were measured)."""
 
 
 @dataclass(frozen=True)
@@ -48,30 +47,30 @@ class AugmentedTerm:
     gamma: Tensor
     """(K, 1, 1), alpha / tau."""
     flow: Tensor | None
-    """(K, 1, 1), 1 where gradient passes through y-tilde and 0 where not; None if it does nowhere."""
+    """(K, 1, 1), 1 for trials with gradient through y-tilde, else 0; None if no trial has it."""
     plain: Tensor | None = None
     """(K, 1, 1), weight of J in the gradient; None for 1."""
 
 
 def rows_per_block(num_rows: int, vocab_size: int, device: torch.device) -> int:
-    """Rows of a trial that are worked on at once: on a GPU all."""
+    """Rows of a trial in a block of softmaxes: on a GPU all."""
     if device.type != "cpu":
         return num_rows
     return max(1, min(num_rows, ELEMENTS_PER_BLOCK // vocab_size))
 
 
 class TargetDistributions:
-    """y-tilde of a window's distinct targets, and what the loss and the gradient through it need.
+    """y-tilde of a window's distinct targets, and its part of the loss and the gradients.
 
     Args:
         term: the settings.
         embedding: (K, V, H).
-        wide_embedding: the same, rounded for products if need be (``matmul.operand``).
+        wide_embedding: the same, rounded for products (``matmul.operand``).
         distinct: (K, U) ids of the distinct targets.
-        index: (K, N), which of them each token has.
+        index: (K, N), index of each token's target among them.
         memory: of the tables.
         gathered: whether ``scores_to_gradient`` reads each token's row of y-tilde; if not, ``finish`` adds its part of
-            the gradients. None for the device's better.
+            the gradients. None for True on a CPU, False on a GPU.
     """
 
     def __init__(
@@ -104,14 +103,14 @@ class TargetDistributions:
     def finish(
         self, hidden: Tensor, d_hidden: Tensor, decoder: Tensor, d_decoder: Tensor, d_embedding: Tensor | None
     ) -> Tensor:
-        """After every token has been through ``scores_to_gradient``.
+        """Adds the distinct targets' part of the gradients, after ``scores_to_gradient`` of every token.
 
         Args:
             hidden: (K, N, H), the dropped hidden states.
             d_hidden: (K, N, H); y-tilde's part is added if it was not gathered.
-            decoder: (K, V, H), W, rounded for products if need be.
+            decoder: (K, V, H), W, rounded for products.
             d_decoder: (K, V, H); y-tilde's part is added if it was not gathered.
-            d_embedding: (K, V, H), to which the gradient through y-tilde is added; None if none flows.
+            d_embedding: (K, V, H), to which the gradient through y-tilde is added; None without that gradient.
 
         Returns:
             (K,), the sum of J_aug over the tokens less that of logsumexp(a / tau).
@@ -163,7 +162,7 @@ class TargetDistributions:
         return torch.cat(means).view(counts.shape)
 
     def _widened(self, *tables: Tensor) -> Iterator[list[Tensor]]:
-        """The blocks of tables (K, U, V), in memory of their own where the tables' type is narrower than y-tilde's."""
+        """The blocks of tables (K, U, V), copied to y-tilde's dtype if theirs is narrower."""
         dtype = self.target.dtype
         blocks = [self._blocks(table) for table in tables]
         narrow = tables[0].dtype != dtype
@@ -194,10 +193,10 @@ def scores_to_gradient(
     """Overwrites scores with the gradient of the losses' sum.
 
     Args:
-        scores: (K, n, V), contiguous, a = W h; in bf16 on a CPU narrower than the arithmetic here.
+        scores: (K, n, V), contiguous, a = W h; on a CPU bf16 if operands are rounded.
         words: (K, n) the targets' ids.
-        memory: of what stands between.
-        weight_dtype: of that, of softmaxes and sums.
+        memory: of intermediate results.
+        weight_dtype: of softmaxes, sums and intermediate results.
         bias: (K, V), b of eq. 2.3.
         d_bias: (K, V), to which the bias's gradient is added.
         targets: of the augmented loss; None for the cross-entropy alone.
@@ -227,7 +226,7 @@ def scores_to_gradient(
         if targets is not None and targets.term.plain is not None:
             y.mul_(targets.term.plain)
         if d_bias is not None:
-            d_bias.add_(y.sum(1))  # before the augmented loss comes in: y-hat has no bias (eq. 3.1)
+            d_bias.add_(y.sum(1))  # before the augmented loss is added: y-hat has no bias (eq. 3.1)
         if targets is None:
             given.copy_(y)
             continue

@@ -12,7 +12,7 @@ from trainables.models.base import LanguageModel
 from trainables.models.dropout import scale_masks
 
 State = tuple[Tensor, Tensor]
-"""(hidden, cell), each (L, B, H); the hidden state is the undropped one."""
+"""(hidden, cell), each (L, B, H), undropped."""
 
 
 class Step:
@@ -38,7 +38,7 @@ class Step:
         Args:
             inputs: (T, B) token ids on the CPU.
             targets: (T, B) token ids on the CPU.
-            kept: (L + 1, B, H) booleans on the CPU, as ``draw_masks`` gives them.
+            kept: (L + 1, B, H) booleans on the CPU, from ``draw_masks``.
             state: carried in.
 
         Returns:
@@ -54,7 +54,7 @@ class Step:
         return ce[0], augmented[0], (hidden.squeeze(1), cell.squeeze(1))
 
     def update(self, lr: float) -> Tensor:
-        """Clips the gradients by their global norm and takes a step of plain SGD; the norm before, a scalar tensor."""
+        """Clips the gradients by their global norm, takes a step of plain SGD, and returns the norm before clipping."""
         return self.stack.update(torch.full_like(self.stack.max_norm, lr, dtype=torch.float64))[0]
 
     def named_gradients(self) -> dict[str, Tensor]:

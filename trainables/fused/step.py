@@ -1,9 +1,8 @@
-"""One step of training of K trials side by side, without autograd: gradients of a window, clipping, SGD.
+"""One training step of K trials side by side, without autograd: gradients of a window, clipping, SGD.
 
-Everything is on buffers made once, and nothing waits for the device: the clipping factors, the learning rates and
-whatever else is a trial's own act as tensors with a trial axis, and what depends on the data's values (the distinct
-words) is worked out from the CPU's copy of the tokens. So a CUDA graph can hold the step. No operation crosses the
-trial axis: a trial's NaN stays its own.
+A CUDA graph can record the step: its buffers are made once and it never waits for the device. Clipping factors,
+learning rates and all other settings of a trial are tensors with a trial axis; the distinct words are computed from the
+CPU's copy of the tokens. No operation crosses the trial axis, so a trial's NaN does not reach the others.
 
 Shapes: K trials, T steps, B streams, N = T B tokens, H units, V words, L layers.
 """
@@ -25,8 +24,8 @@ from trainables.fused.scores import AugmentedTerm
 from trainables.fused.weights import StackWeights
 
 TARGETS_MULTIPLE = 32
-"""Distinct targets are made up to a multiple of this. Tables (U, V) of ever new sizes would leave a process' heap in
-pieces: a PTB small trial then held 1.7 GB after two epochs."""
+"""The number of distinct targets is padded to a multiple of this. Tables (U, V) of many sizes fragment a process' heap:
+a PTB small trial then held 1.7 GB after two epochs."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,14 @@ class Window:
     distinct_targets: tuple[Tensor, Tensor] | None = None
     """(U,) ids and (N,) indices into them; with the augmented loss."""
     distinct_inputs: tuple[Tensor, Tensor] | None = None
-    """The same of the inputs; where only their rows of the embedding have a gradient."""
+    """The same of the inputs; with ``sparse_embedding``."""
 
 
 def make_window(
     inputs: Tensor, targets: Tensor, *, augmented: bool, sparse: bool, device: torch.device | str
 ) -> Window:
-    """A window of (T, B) token ids on the CPU, with the distinct words that are asked for."""
+    """Moves a window of (T, B) token ids from the CPU to the device, with its distinct targets (``augmented``) and
+    inputs (``sparse``)."""
 
     def move(x: Tensor) -> Tensor:
         return x.to(device, non_blocking=True)
@@ -188,7 +188,7 @@ class StackStep(WindowStep):
             self.set_trial(slot, config)
 
     def set_trial(self, slot: int, config: TrialConfig) -> None:
-        """Puts a trial's settings in a slot."""
+        """Sets a slot's settings to a trial's."""
         self.max_norm[slot] = config.max_grad_norm
         if self.augmented is None:
             return

@@ -42,7 +42,7 @@ class StackWeights:
     def zeros(
         cls, num_trials: int, config: TrialConfig, *, device: torch.device | str, dtype: torch.dtype
     ) -> StackWeights:
-        """A stack of zeros of the config's shape; each trial's memory is laid out as a trial's of its own."""
+        """A stack of zeros of the config's shape; each trial's memory order is that of a single trial."""
         word_major = torch.device(device).type != "cpu"
         shapes = build_model(config, word_major=word_major, device="meta")
         named = {}
@@ -79,7 +79,7 @@ class StackWeights:
 
 
 def check_weights(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
-    """Whether weights fit.
+    """Checks that weights have our names and shapes.
 
     Raises:
         ValueError: if names or shapes differ.
@@ -91,5 +91,5 @@ def check_weights(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> N
 
 
 def to_cpu(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU."""
+    """Copies weights to the CPU."""
     return {name: p.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, p in weights.items()}

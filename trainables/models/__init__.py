@@ -1,4 +1,4 @@
-"""Language models of exchangeable parts: a trial's configuration names them, ``build_model`` puts them together."""
+"""Builds language models from the parts that a trial's configuration names."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def build_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> LanguageModel:
-    """The model of a trial, its weights drawn.
+    """Builds a trial's model and draws its weights.
 
     Args:
         config: names the parts.
         generator: draws the weights (``Part.reset_parameters``).
-        word_major: whether the decoder's memory holds a word's vector contiguously (V, H) or a unit's weights (H, V).
-            The parameter's shape is (V, H) either way and so are its values; only the speed differs: the head's CPU
-            products run 5 to 15 % faster on (H, V), a GPU gathers words faster from (V, H).
+        word_major: whether the decoder's memory order is (V, H), a word's vector contiguous, or (H, V). Its shape (V,
+            H) and values are the same; only the speed differs: the head's CPU products run 5 to 15 % faster on (H, V),
+            a GPU gathers words faster from (V, H).
         device: where the parameters live; ``meta`` builds shapes alone.
         dtype: of the parameters.
     """
@@ -61,7 +61,7 @@ def make_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> LanguageModel:
-    """A model of any size.
+    """Builds a model of any size and draws its weights.
 
     Args:
         vocab_size: V.
@@ -69,7 +69,7 @@ def make_model(
         tie_weights: RE: the decoder is the embedding, and has no bias (section 4).
         init_range: weights start uniform in [-init_range, init_range].
         cell: a name in ``recipes.CELLS``.
-        dropout: the dropout part; None for a model that is trained without.
+        dropout: the dropout part; None for no dropout.
         generator: as in ``build_model``.
         word_major: as in ``build_model``.
         device: as in ``build_model``.

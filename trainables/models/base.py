@@ -16,20 +16,20 @@ from trainables.models.inputs import WordLookup
 from trainables.models.outputs import Softmax
 
 State = tuple[CellState, ...]
-"""The state of each layer, from the lowest; nobody but the layer's cell looks inside."""
+"""The state of each layer, from the lowest; its content is defined by the layer's cell."""
 
 
 class LanguageModel(nn.Module):
     """A recurrent language model of exchangeable parts.
 
-    Its parameters are named ``embedding``, ``decoder_weight``, ``layers.0.weight_x`` and so on: those of the input and
-    of the output by their own names, those of a layer behind its number. Checkpoints have these names.
+    Its parameters are named ``embedding``, ``decoder_weight``, ``layers.0.weight_x`` and so on, in checkpoints too:
+    those of input and output by their own names, those of a layer after its number.
 
     Args:
-        inputs: from word ids to the first layer's input.
+        inputs: maps word ids to the first layer's input.
         layers: from the lowest to the top.
-        dropout: draws the masks; None for a model that is trained without.
-        outputs: from hidden states to scores and losses.
+        dropout: draws the masks; None for no dropout.
+        outputs: maps hidden states to scores and losses.
     """
 
     embedding: nn.Parameter
@@ -39,7 +39,7 @@ class LanguageModel(nn.Module):
     def __init__(self, inputs: WordLookup, layers: Sequence[Cell], dropout: Dropout | None, outputs: Softmax) -> None:
         super().__init__()
         self.dropout = dropout
-        self._parts = inputs, outputs  # in a tuple: as submodules they would put their names before their parameters'
+        self._parts = inputs, outputs  # in a tuple: submodules would prefix the names of their parameters
         for part in self._parts:
             for name, parameter in part._parameters.items():
                 self.register_parameter(name, parameter)
@@ -63,7 +63,7 @@ class LanguageModel(nn.Module):
     def reset_parameters(self, init_range: float, generator: torch.Generator | None = None) -> None:
         """Draws all weights anew (``Part.reset_parameters``).
 
-        The output's come last: a tied and an untied model of one seed agree in all others.
+        Draws the output's last, so that a tied and an untied model of one seed agree in all others.
         """
         for part in (self.inputs, *self.cells, self.outputs):
             part.reset_parameters(init_range, generator)
@@ -79,7 +79,7 @@ class LanguageModel(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def zero_state(self, batch_size: int) -> State:
-        """The state at an epoch's or a text's start."""
+        """The state at the start of an epoch or a text."""
         return tuple(cell.zero_state(batch_size) for cell in self.cells)
 
     def hidden_states(self, words: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
@@ -88,7 +88,7 @@ class LanguageModel(nn.Module):
         Args:
             words: (T, B) token ids.
             state: carried in from the window before.
-            masks: as ``dropout`` gives them; None for no dropout, as in evaluation.
+            masks: from ``dropout``; None for no dropout, as in evaluation.
 
         Returns:
             (T, B, H) and the state to carry on.
@@ -126,7 +126,7 @@ class LanguageModel(nn.Module):
             words: (T, B) token ids.
             targets: (T, B) token ids.
             state: carried in.
-            masks: as ``dropout`` gives them.
+            masks: from ``dropout``.
             gamma: as in ``total_loss``.
             tau: as in ``total_loss``.
             target_gradient: as in ``total_loss``.

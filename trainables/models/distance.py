@@ -1,5 +1,5 @@
-"""Section 6.2's measures: the distance of two matrices' column spaces (appendix B), and how much of the targets' word
-vectors the hidden states explain."""
+"""Section 6.2's measures: the distance of two matrices' column spaces (appendix B), and the share of the targets' word
+vectors that the hidden states explain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-_RTOL = 1e-12  # of the largest eigenvalue of sum h h^T: smaller ones are rounding errors of the subtraction of means
+_RTOL = 1e-12  # of the largest eigenvalue of sum h h^T; smaller ones are rounding errors of subtracting the means
 
 
 def subspace_distance(x: Tensor, y: Tensor, *, centred: bool = False) -> float:
@@ -54,7 +54,7 @@ class ExplainedShare:
 
     that of the least-squares regression of u_t on h_t with an intercept. It is 1 where the hidden states determine the
     targets' vectors, and about H / N by chance. Section 4's argument, that W is E up to a change of basis, needs hidden
-    states that explain every direction of u_t: where they explain none, W has nothing to come to.
+    states that explain every direction of u_t.
 
     Shapes: N tokens, H units, D numbers of a word vector. Sums are kept in float64.
     """

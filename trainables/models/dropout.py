@@ -1,4 +1,4 @@
-"""The dropout part: what a window's units are multiplied by.
+"""The dropout part: draws the masks by which a window's units are multiplied.
 
 Shapes: T steps, B streams, H units, L layers.
 """
@@ -17,22 +17,22 @@ from trainables.recipes import NUM_LAYERS
 
 @dataclass(frozen=True, kw_only=True)
 class LayerMasks:
-    """Masks of one layer, which it applies inside its products alone: the state that it carries is never masked."""
+    """Masks of one layer, applied inside its products only: the carried state is never masked."""
 
     input: Tensor | None = None
-    """(B, H), or (T, B, H) where it changes from step to step; of what comes from below."""
+    """Of the layer's input: (B, H), or (T, B, H) if it changes from step to step."""
     recurrent: Tensor | None = None
-    """(B, H); of what comes from the step before."""
+    """Of the hidden state from the step before: (B, H)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Masks:
-    """Masks of a window; None leaves units as they are."""
+    """Masks of a window; None for no mask."""
 
     layers: tuple[LayerMasks, ...]
     """From the lowest layer to the top."""
     output: Tensor | None = None
-    """(B, H) or (T, B, H); of the top layer's hidden states on their way to the output."""
+    """Of the top layer's hidden states before the output: (B, H) or (T, B, H)."""
 
 
 def drop(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -41,19 +41,19 @@ def drop(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class Dropout(Protocol):
-    """A kind of dropout; made from a ``TrialConfig``."""
+    """A kind of dropout; constructed from a ``TrialConfig``."""
 
     def draw(self, batch_size: int, num_steps: int, generator: torch.Generator) -> Any:
-        """The random part of a window's masks, on the CPU: a seed gives the same on every device."""
+        """Draws the random part of a window's masks on the CPU, so that a seed gives the same on every device."""
 
     def masks(self, kept: Any, *, like: Tensor) -> Masks:
-        """The masks of a window, from what ``draw`` gave, in the dtype and on the device of ``like``."""
+        """Makes a window's masks from the result of ``draw``, in the dtype and on the device of ``like``."""
 
 
 class Variational:
     """One mask per example, layer and window, the same at every step (appendix A).
 
-    With the mask m of a layer, m * h_t feeds both the layer's own recurrence at t + 1 and whatever is above it at t.
+    With the mask m of a layer, m * h_t feeds the layer's recurrence at t + 1 and the next layer, or the output, at t.
 
     Args:
         config: gives H, the drop probability, and whether the first layer's input is masked too.
@@ -64,14 +64,14 @@ class Variational:
         self.input_dropout = config.input_dropout
 
     def draw(self, batch_size: int, num_steps: int, generator: torch.Generator) -> Tensor:
-        """Which units a window keeps, on the CPU, as ``draw_masks``; the number of steps changes nothing."""
+        """Draws the units that a window keeps (``draw_masks``); independent of the number of steps."""
         return draw_masks(batch_size, self.hidden_size, self.drop_prob, generator)
 
     def masks(self, kept: Tensor, *, like: Tensor) -> Masks:
         """The masks of a window.
 
         Args:
-            kept: as ``draw`` gives it.
+            kept: from ``draw``.
             like: gives dtype and device.
         """
         scaled = scale_masks(kept, self.drop_prob, input_dropout=self.input_dropout, like=like)
@@ -79,7 +79,7 @@ class Variational:
 
 
 def variational_masks(scaled: Tensor) -> Masks:
-    """Masks (L + 1, B, H) of the first layer's input and of each layer's output, where each belongs."""
+    """Assigns masks (L + 1, B, H) of the first layer's input and each layer's output to the layers and the output."""
     below = scaled.unbind()
     return Masks(
         layers=tuple(LayerMasks(input=x, recurrent=h) for x, h in zip(below, below[1:], strict=False)),
@@ -88,10 +88,10 @@ def variational_masks(scaled: Tensor) -> Masks:
 
 
 def draw_masks(batch_size: int, hidden_size: int, drop_prob: float, generator: torch.Generator) -> Tensor:
-    """Which units a window keeps: one draw per example and layer.
+    """Draws the units that a window keeps, once per example and layer.
 
-    Drawn in float32 on the CPU, so that a seed gives the same masks on every device and in every precision. The
-    input's mask is drawn whether it is used or not, so that it does not shift the other layers' masks.
+    Draws in float32 on the CPU, so that a seed gives the same masks on every device and in every precision. Draws the
+    input's mask even if it is not used, so that the other layers' masks do not depend on it.
 
     Args:
         batch_size: B.
@@ -111,7 +111,7 @@ def scale_masks(kept: Tensor, drop_prob: float, *, input_dropout: bool, like: Te
 
     Args:
         kept: (L + 1, B, H) from ``draw_masks``.
-        drop_prob: as there.
+        drop_prob: as in ``draw_masks``.
         input_dropout: whether the first layer's input is masked; if not, its mask is all ones.
         like: gives dtype and device.
 

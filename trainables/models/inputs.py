@@ -1,4 +1,4 @@
-"""The input part: from word ids to the first layer's input."""
+"""The input part: maps word ids to the first layer's input."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from trainables.models.part import Part, matrix
 
 
 class WordLookup(Part):
-    """A vector of its own for each word: the embedding (V, H), the paper's L^T.
+    """Looks up each word's vector in the embedding (V, H), the paper's L^T.
 
     Args:
         vocab_size: V.
         hidden_size: H, numbers of a word's vector.
-        word_major: whether a word's vector is contiguous in memory.
+        word_major: as in ``build_model``.
         device: of the matrix.
         dtype: of the matrix.
     """

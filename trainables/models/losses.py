@@ -1,7 +1,7 @@
 """The losses as the paper writes them: the cross-entropy, the augmented loss and their sum.
 
-These are the readable formulas, differentiable by autograd. ``head.py`` computes the same values and their gradients
-faster; the tests hold it to these.
+These are the readable formulas, differentiable by autograd. ``fused/head.py`` computes the same values and their
+gradients faster; the tests compare it with these.
 
 Shapes: V words, H units, ... any leading axes. E is the embedding (V, H), the paper's L^T.
 """
@@ -45,8 +45,8 @@ def target_logits(embedding: Tensor, targets: Tensor) -> Tensor:
 def augmented_loss(scores: Tensor, target_scores: Tensor, *, tau: float, target_gradient: str = "flow") -> Tensor:
     """J_aug = KL(y-tilde || y-hat) of each token (eq. 3.1, 3.2), in nats.
 
-    With q = log_softmax(target_scores / tau) and p = log_softmax(scores / tau) it is sum exp(q) (q - p): no logarithm
-    of a probability, no probability divided by another.
+    With q = log_softmax(target_scores / tau) and p = log_softmax(scores / tau) it is sum exp(q) (q - p), without
+    logarithms or quotients of probabilities.
 
     Args:
         scores: (..., V), W h without the bias (eq. 3.1).
@@ -58,7 +58,7 @@ def augmented_loss(scores: Tensor, target_scores: Tensor, *, tau: float, target_
         (...).
 
     Raises:
-        ValueError: on another target_gradient.
+        ValueError: on any other target_gradient.
     """
     if target_gradient not in TARGET_GRADIENTS:
         raise ValueError(f"target_gradient must be one of {', '.join(TARGET_GRADIENTS)}, got {target_gradient!r}")
@@ -109,5 +109,5 @@ def total_loss(
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
-    """Softmaxes run in float32 or better, whatever the precision of the matrix products."""
+    """Widens scores so that softmaxes run in float32 or float64, whatever the precision of the matrix products."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()

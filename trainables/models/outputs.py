@@ -1,4 +1,4 @@
-"""The output part: from hidden states to scores of the words, and to the losses."""
+"""The output part: maps hidden states to the words' scores and to the losses."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Softmax(Part):
     Args:
         vocab_size: V.
         hidden_size: H.
-        tied: whether W is the embedding, which the methods are given (section 4); if not, it is a matrix of its own.
+        tied: whether W is the embedding, an argument of the methods (section 4); if not, it is a parameter here.
         bias: whether there is a b.
-        word_major: whether a word's weights are contiguous in W's memory.
+        word_major: as in ``build_model``.
         device: of the weights.
         dtype: of the weights.
     """

@@ -15,19 +15,19 @@ from trainables.data.batching import distinct_words, windows
 from trainables.fused.step import TARGETS_MULTIPLE, Window
 
 WARMUPS = 3
-"""Runs before the recording: libraries choose kernels and make their buffers in the first ones."""
+"""Runs before the recording, in which libraries choose kernels and allocate buffers."""
 
 
 def capture(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """Records a function as a CUDA graph.
 
     Args:
-        function: reads and writes the same tensors at every call, and never waits for the device. It is run here
-            several times: what that changes must not matter yet.
-        device: where it runs; elsewhere than on a GPU nothing is recorded.
+        function: reads and writes the same tensors at every call, and never waits for the device. It runs here several
+            times, so its effects on the tensors must not matter yet.
+        device: where it runs; only a GPU records.
 
     Returns:
-        What to call instead: the replay, or ``function`` itself if recording failed, which is told as a warning.
+        The replay; ``function`` itself on another device or, with a warning, if recording failed.
     """
     if device.type != "cuda":
         return function
@@ -51,9 +51,9 @@ def capture(function: Callable[[], None], device: torch.device) -> Callable[[], 
 
 
 class WindowTable:
-    """Every window of an epoch, and the one that is read.
+    """Every window of an epoch on the device, and the tensors that a replay reads.
 
-    The tables of distinct targets are as long as the corpus' richest window needs, so that shapes never change.
+    Distinct targets are padded to the largest number of any window, so that shapes never change.
 
     Args:
         streams: (S, B) token ids on the CPU.

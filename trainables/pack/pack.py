@@ -1,10 +1,10 @@
-"""Pack: many trials of one shape on one device, coming and going at epoch boundaries.
+"""Pack: trains many trials of one shape on one device; trials enter and leave at epoch boundaries.
 
-A slot that a stopped trial leaves is taken by the next one while the others train on. A trial in a pack is the trial
-that ``Training`` would train: its state goes from one to the other, and its numbers are the same, on a CPU bit for bit.
+The next trial takes a stopped trial's slot while the others keep training. A trial's state can move between a pack and
+``Training``, and its numbers are the same in both, on a CPU bit for bit.
 
 On a GPU the slots are one stack, free ones included, and its whole step is one CUDA graph. On a CPU, where batching
-trials gains nothing, each slot is a stack of its own, and a free one costs nothing.
+trials gains nothing, each occupied slot is a stack of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from trainables.trial.epoch_result import EpochResult, NonFiniteLossError, windo
 from trainables.trial.training import Training, peak_memory_bytes, training_streams
 
 SHAPE = ("corpus", "size", "cell", "dropout", "tie_weights", "augmented_loss", "batch_size", "bptt")
-"""What the trials of a pack share; everything else is a trial's own."""
+"""Settings that the trials of a pack share; all others may differ."""
 
 
 class Pack:
@@ -43,7 +43,7 @@ class Pack:
         device: where to train.
         dtype: of weights and arithmetic.
         precision: of the matrix products (``precision.py``); None for the device's default.
-        stacked: whether the slots are one stack; None for the device's better.
+        stacked: whether the slots are one stack; None for True on a GPU only.
 
     Raises:
         ValueError: if there is no slot, the fused step does not support the template, a token is outside the
@@ -90,12 +90,12 @@ class Pack:
 
     @property
     def occupied(self) -> dict[int, TrialConfig]:
-        """The trials that hold a slot, by slot; a diverged one holds it until it is released."""
+        """The trials in the pack, by slot; a diverged one keeps its slot until it is released."""
         return {i: slot.config for base, stack in sorted(self._stacks.items())
                 for i, slot in enumerate(stack.slots, base) if slot is not None}  # fmt: skip
 
     def admit(self, config: TrialConfig, state: dict[str, Any] | None = None) -> int:
-        """Takes a trial in, between two epochs, and returns its slot.
+        """Puts a trial into a free slot, between two epochs, and returns the slot.
 
         Args:
             config: the trial.
@@ -103,7 +103,7 @@ class Pack:
 
         Raises:
             ValueError: if the trial is of another shape, no slot is free, or the state is not this trial's; the pack
-                is then as it was.
+                is then unchanged.
         """
         for name in SHAPE:
             given, allowed = getattr(config, name), getattr(self.template, name)
@@ -124,10 +124,10 @@ class Pack:
         return slot
 
     def release(self, slot: int) -> None:
-        """Frees a slot, whatever its trial is doing; for good, unless its ``state_dict`` was taken.
+        """Frees a slot and discards its trial's state.
 
         Raises:
-            ValueError: if no trial holds it.
+            ValueError: if the slot is free.
         """
         stack, index = self._find(slot)
         stack.release(index)
@@ -139,7 +139,7 @@ class Pack:
 
         Returns:
             By slot, the result (``train_s`` is the pack's), or the error of a trial that diverged. Such a trial is not
-            trained, evaluated or told again; its slot waits to be released.
+            trained, evaluated or returned again; release its slot.
         """
         start = time.perf_counter()
         training = {base: stack for base, stack in self._stacks.items() if stack.running()}
@@ -184,10 +184,10 @@ class Pack:
         return {base + index: nats for base, each in found.items() for index, nats in each.items()}
 
     def state_dict(self, slot: int) -> dict[str, Any]:
-        """All that decides the rest of a trial, in the format of ``Training.state_dict``.
+        """The state that decides the rest of a trial, in the format of ``Training.state_dict``.
 
         Raises:
-            ValueError: if no trial holds the slot, or it diverged.
+            ValueError: if the slot is free, or its trial diverged.
         """
         stack, index = self._find(slot, sound=True)
         return stack.state_dict(index)
@@ -204,7 +204,7 @@ class Pack:
 
 
 class PackSlot:
-    """The trial that holds a slot (ValueError if none does), read as ``Training`` is."""
+    """The trial in a slot (ValueError if it is free), with the read-outs of ``Training``."""
 
     def __init__(self, pack: Pack, slot: int) -> None:
         self._pack, self._slot = pack, slot
@@ -245,12 +245,12 @@ class PackSlot:
 
 
 class PackOfOne(PackSlot):
-    """A trial that has a pack to itself, used as ``Training`` is; on a GPU its step is one CUDA graph.
+    """A pack with a single trial, used like ``Training``; on a GPU its step is one CUDA graph.
 
     Args:
         config: the trial.
         train: (N,) token ids of the training split.
-        state: a ``state_dict`` of it, from here, a pack or ``Training``; None to begin.
+        state: a ``state_dict`` of it, from a pack or ``Training``; None to begin.
         device: where to train.
         dtype: of weights and arithmetic.
         precision: of the matrix products (``precision.py``); None for the device's default.
@@ -293,9 +293,10 @@ def begin_trial(
     dtype: torch.dtype = torch.float32,
     precision: str | None = None,
 ) -> Training | PackOfOne:
-    """A trial by itself, by what is faster on the device: on a GPU, kernel by kernel, launches would take most time.
+    """Begins or resumes a single trial: on a GPU as a ``PackOfOne``, since launching its kernels one by one would take
+    most of the time, else as a ``Training``.
 
-    A trial that the fused step does not support is trained by autograd on every device.
+    A trial that the fused step does not support is a ``Training`` on every device.
 
     Arguments and errors are those of ``PackOfOne``.
     """

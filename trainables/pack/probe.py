@@ -1,4 +1,4 @@
-"""How long a trial's work takes on this machine: a few steps on random tokens, before anything is launched."""
+"""Measures how long a trial's steps take on this machine, on random tokens, before a study starts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from trainables.data.batching import zipf_tokens
 from trainables.pack.pack import begin_trial
 
 R = TypeVar("R")
-_SINGLE_STREAM_TOKENS = 70  # enough to outweigh what comes once, and a second for the largest model
+_SINGLE_STREAM_TOKENS = 70  # enough to outweigh the fixed cost; a second for the largest model
 
 
 class Probe(NamedTuple):
-    """What ``probe_step_seconds`` has measured."""
+    """Result of ``probe_step_seconds``."""
 
     window_s: float
     """Seconds per window of training."""
@@ -40,14 +40,14 @@ def probe_step_seconds(
 ) -> Probe:
     """Times a few windows of training and of evaluation on random tokens of the vocabulary; needs no corpus.
 
-    Of each the fastest counts, the first left out if there are others.
+    Takes the fastest of each, without the first if there are others.
 
     Args:
         config: the trial.
         device: where.
         dtype: of weights and arithmetic.
         precision: of the matrix products; None for the device's default.
-        limit_s: seconds after which nothing more is begun; each is measured once in any case.
+        limit_s: seconds after which no further run starts; each is measured at least once.
 
     Raises:
         ValueError: if limit_s is not positive, or the device does not have the precision.
@@ -58,7 +58,7 @@ def probe_step_seconds(
     window = config.batch_size * config.bptt
     tokens = zipf_tokens(config.vocab_size, window + config.batch_size, seed=config.seed)
     if torch.device(device).type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)  # an earlier probe's peak is none of this one's
+        torch.cuda.reset_peak_memory_stats(device)  # forget an earlier probe's peak
     training = begin_trial(config, tokens, device=device, dtype=dtype, precision=precision)
 
     def fastest(work: Callable[[], object], *, repeats: int) -> float:
@@ -83,7 +83,8 @@ def probe_step_seconds(
 
 
 def in_own_process(function: Callable[..., R], *arguments: object, **options: object) -> R:
-    """What a function of a module returns or raises in a new process: the memory that it takes of a GPU goes with it.
+    """Calls a module's function in a new process, which frees its GPU memory when it ends; returns or raises its
+    result.
 
     Raises:
         BrokenProcessPool: if the process is killed.

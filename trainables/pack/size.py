@@ -1,4 +1,4 @@
-"""How many slots a GPU's memory holds: measured with two and with three."""
+"""Measures how many slots fit into a GPU's memory, from the memory that two and three take."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from trainables.data.batching import zipf_tokens
 from trainables.pack.pack import Pack
 
 MEMORY_SHARE = 0.9
-"""Of what is free, what slots may take: the rest is for the allocator's gaps and for a corpus' richer windows."""
+"""Share of the free memory for slots: the rest is for the allocator's gaps and for windows with more distinct words."""
 
 
 def slots_that_fit(two: int, three: int, available: int) -> int:
-    """Slots for the available bytes, given what two and three slots take."""
+    """Slots that fit into the available bytes, given the bytes of two and of three slots."""
     each = max(1, three - two)
     return max(0, (available - (two - 2 * each)) // each)
 
 
 def measure_num_slots(template: TrialConfig, *, device: str | torch.device, precision: str | None = None) -> int:
-    """The most slots that the free memory of a GPU should hold; takes a few steps on random tokens.
+    """The most slots that fit into the free memory of a GPU; runs a few steps on random tokens.
 
     Args:
         template: a trial of the pack's shape.
@@ -29,7 +29,7 @@ def measure_num_slots(template: TrialConfig, *, device: str | torch.device, prec
         precision: of the pack.
 
     Raises:
-        ValueError: if the device is not a GPU, whose memory alone can be measured like this.
+        ValueError: if the device is not a GPU.
     """
     device = torch.device(device)
     if device.type != "cuda":
@@ -40,7 +40,7 @@ def measure_num_slots(template: TrialConfig, *, device: str | torch.device, prec
             peaks.append(_peak_bytes(template, num_slots, device, precision))
         except torch.OutOfMemoryError:
             return num_slots - 1
-    _, two, three = peaks  # with the first came the libraries' workspaces, which stay and are no slot's
+    _, two, three = peaks  # the first includes the libraries' workspaces, which are allocated once
     gc.collect()
     torch.cuda.empty_cache()
     return slots_that_fit(two, three, int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]))

@@ -1,8 +1,7 @@
 """A stack: slots whose trials are computed together, window by window.
 
-A slot's trial has its own weights, settings, learning rate and random stream. No number of it depends on what the
-other slots hold, nor on whether they hold anything: a free or a quarantined slot computes on zeros at a learning rate
-of zero.
+Each trial has its own weights, settings, learning rate and random stream, and its numbers do not depend on the other
+slots: a free or a quarantined slot computes on zeros at a learning rate of zero.
 
 Shapes: K slots, L layers, T steps, B streams, H units.
 """
@@ -37,19 +36,19 @@ class Slot:
     epoch: int = 0
     """Finished epochs."""
     error: NonFiniteLossError | None = None
-    """Why it is quarantined."""
+    """Why it is quarantined; None while it trains."""
 
 
 class Stack:
     """K slots.
 
     Args:
-        config: the shape; with ``refill`` off the very trial that will be admitted, and K is 1.
+        config: a trial of the shape; with ``refill`` off, the only trial that will be admitted, and K is 1.
         num_slots: K.
-        refill: whether trials come and go; if not, the step leaves out what the trial does not need.
+        refill: whether other trials may be admitted; if not, the step leaves out what the trial does not need.
         device: where.
         dtype: of weights and arithmetic.
-        window: on a GPU, the one whose tensors are overwritten before each step; a CUDA graph of the step is made.
+        window: on a GPU, the window whose tensors are overwritten before each step, for a CUDA graph of the step.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Stack:
         self._window = window
         self._run: Callable[[], None] = self._compute
         if window is not None:
-            self._run = capture(self._compute, device)  # learning rates are zero: nothing is learnt from it
+            self._run = capture(self._compute, device)  # learning rates are zero: the weights do not change
 
     @torch.no_grad()
     def admit(self, index: int, config: TrialConfig, state: dict[str, Any] | None = None) -> None:
@@ -112,7 +111,7 @@ class Stack:
 
     @torch.no_grad()
     def begin_epoch(self, num_windows: int) -> None:
-        """Zero states, each trial's learning rate (zaremba2014)."""
+        """Zeroes the states and sets each trial's learning rate (zaremba2014)."""
         for tensor in self._state:
             tensor.zero_()
         for index, slot in self.running().items():
@@ -138,7 +137,7 @@ class Stack:
         self._measured[number].copy_(self._latest)
 
     def _compute(self) -> None:
-        """The step, from static tensors to static tensors."""
+        """Runs the step on static tensors."""
         assert self._window is not None
         kept = self._staging.on_device
         masks = kept.to(self._latest.dtype).mul_(self._mask_scale)
@@ -168,7 +167,7 @@ class Stack:
         self._checked = done
 
     def finish_epoch(self, train_s: float) -> dict[int, EpochResult]:
-        """Counts the epoch and sums it up, for every slot that has come through."""
+        """Returns the epoch's result of every trial that did not diverge."""
         results = {}
         for index, slot in self.running().items():
             slot.epoch += 1
@@ -176,7 +175,7 @@ class Stack:
         return results
 
     def evaluate(self, tokens: Tensor, *, eos_id: int, batch_size: int) -> dict[int, float]:
-        """Nats per token of every slot that trains."""
+        """Nats per token of every trial that did not diverge."""
         running = list(self.running())
         if not running:
             return {}
@@ -204,7 +203,7 @@ class Stack:
 
 
 class MaskStaging:
-    """The way of the masks from the CPU's generators to the device, without waiting for the device.
+    """Copies masks from the CPU to the device without waiting for the device.
 
     Args:
         shape: of the masks.
@@ -219,14 +218,14 @@ class MaskStaging:
         self.on_device = torch.ones(shape, dtype=torch.bool, device=device) if cuda else self._ring[0]
 
     def next(self) -> Tensor:
-        """CPU memory for the next masks, free to be written."""
+        """CPU memory to write the next masks to."""
         self._position = (self._position + 1) % len(self._ring)
         if self._sent:
-            self._sent[self._position].synchronize()  # returns at once unless the CPU is a whole ring ahead
+            self._sent[self._position].synchronize()  # waits only if the CPU is a whole ring ahead
         return self._ring[self._position]
 
     def send(self) -> None:
-        """Copies them to the device, behind what it has still to do."""
+        """Queues the copy to the device."""
         if self._sent:
             self.on_device.copy_(self._ring[self._position], non_blocking=True)
             self._sent[self._position].record()

@@ -1,8 +1,8 @@
-"""Checkpoints of a trial in the study's storage, written whole and loaded without running code from them.
+"""Checkpoints of a trial in the study's storage, written atomically and loaded without running code from them.
 
-Two files a trial: ``last.pt``, replaced after every epoch, and ``best.pt``, the weights of the best validation epoch
-where they will be needed. They are our own rather than Ray Tune's: Tune deletes an old checkpoint before it knows of
-the new one, and a crash in between leaves neither.
+Two files per trial: ``last.pt``, replaced after every epoch, and ``best.pt``, the weights of the best validation epoch,
+for trials that need them. Ray Tune's own checkpoints are not used: Tune deletes the old one before it has registered
+the new one, and a crash in between loses both.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class CheckpointFolder:
         self._path = posixpath.join(root, "checkpoints", study, trial_id)
 
     def sweep(self) -> None:
-        """Deletes what an attempt that was killed while it was writing has left."""
+        """Deletes the temporary files of killed attempts."""
         sweep(self._fs, self._path)
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Writes ``<name>.pt`` whole, replacing the one before."""
+        """Writes ``<name>.pt`` atomically, replacing the one before."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_bytes(self._fs, self._file(name), buffer.getbuffer())
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """The content of ``<name>.pt``, tensors on the CPU, or None where there is none.
+        """The content of ``<name>.pt``, tensors on the CPU; None if there is no such file.
 
         Raises:
             CheckpointError: if the file is not a checkpoint, or holds anything but tensors and plain values.
@@ -48,11 +48,11 @@ class CheckpointFolder:
             return None
         try:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except Exception as error:  # what the unpickler makes of damaged bytes knows no bounds
+        except Exception as error:  # damaged bytes make the unpickler raise errors of any kind
             raise CheckpointError(f"{self._file(name)} is not a usable checkpoint: {error}") from error
 
     def delete(self, name: str) -> None:
-        """Deletes ``<name>.pt``, if it is there."""
+        """Deletes ``<name>.pt`` if it exists."""
         delete(self._fs, self._file(name))
 
     def _file(self, name: str) -> str:

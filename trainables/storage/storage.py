@@ -1,10 +1,10 @@
-"""Files in a storage: a local folder or an ``s3://bucket/prefix`` URI, through ``pyarrow.fs`` alike.
+"""Reads and writes files in a storage, a local folder or an ``s3://bucket/prefix`` URI, through ``pyarrow.fs``.
 
-Whatever is written here is written whole or not at all: a local file under a temporary name, synced and renamed; an
-object by one PUT or, if it is large, under a temporary name and copied. Nobody ever reads half of it.
+Writes are atomic: a local file is written under a temporary name, synced and renamed; an object is written by one PUT
+or, if it is large, under a temporary name and copied.
 
-A storage that stays away for a while (a full disk, a store that asks to slow down, a lost connection) is waited for,
-``$STUDY_STORAGE_PATIENCE_S`` seconds at most; one that says no (no such bucket, access denied) is not.
+Operations are retried for ``$STUDY_STORAGE_PATIENCE_S`` seconds after an error that may pass (a full disk, a request to
+slow down, a lost connection), and not after a final one (no such bucket, access denied).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ import pyarrow.fs as pafs
 T = TypeVar("T")
 
 PATIENCE = "STUDY_STORAGE_PATIENCE_S"
-"""Environment variable: seconds for which an operation is tried again while the storage stays away."""
+"""Environment variable: seconds for which a failing operation is retried."""
 PATIENCE_S = 300.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
-_ONE_PUT_BYTES = 4 << 20  # pyarrow holds back as much and sends it as one object; beyond, it begins a multipart upload
+_ONE_PUT_BYTES = 4 << 20  # pyarrow sends up to this in one request; beyond, it begins a multipart upload
 _LOCAL_PASSING = {
     getattr(errno, name)
     for name in (
@@ -66,12 +66,12 @@ def open_storage(storage: str) -> tuple[pafs.FileSystem, str]:
     if "://" in storage:
         if not storage.startswith("s3://"):
             raise StorageError(f"storage must be a folder or an s3:// URI, got {storage!r}")
-        if "@" in urlsplit(storage).netloc:  # not repeated here: it would be in a log then
+        if "@" in urlsplit(storage).netloc:  # not repeated in the message, which may be logged
             raise StorageError(
                 "storage must not carry credentials (s3://key:secret@bucket): it is printed and recorded; give them by "
                 "environment, profile or instance role"
             )
-        # A small object in one request instead of three, and never as an upload that is left unfinished.
+        # Writes a small object in one request instead of three, with no multipart upload to leave unfinished.
         uri = f"{storage}{'&' if '?' in storage else '?'}allow_delayed_open=true"
         try:
             fs, root = pafs.FileSystem.from_uri(uri)
@@ -108,17 +108,18 @@ def patience_s() -> float:
 
 
 def patiently(action: str, path: str, operation: Callable[[], T], *, patience: float | None = None) -> T:
-    """The result of an operation on the storage, tried again with growing pauses while the storage stays away.
+    """Runs an operation on the storage and returns its result; retries it with growing pauses after errors that may
+    pass.
 
     Args:
-        action: what it does, for messages: ``write``, ``read``.
-        path: what it does it to.
+        action: verb for messages: ``write``, ``read``.
+        path: the file, for messages.
         operation: may run several times.
         patience: seconds; None for ``patience_s()``.
 
     Raises:
-        StorageError: if the storage says no, or stays away for longer.
-        FileNotFoundError: if what is read is not there.
+        StorageError: on a final error, or when the patience is used up.
+        FileNotFoundError: if a file to read does not exist.
     """
     limit = patience_s() if patience is None else patience
     failed_at: float | None = None
@@ -127,7 +128,7 @@ def patiently(action: str, path: str, operation: Callable[[], T], *, patience: f
         try:
             result = operation()
         except FileNotFoundError as error:
-            if action == "read" and not _says(error, _REMOTE_FINAL):
+            if action == "read" and not _mentions(error, _REMOTE_FINAL):
                 raise
             raise StorageError(f"cannot {action} {path}: {error}") from error
         except OSError as error:
@@ -140,7 +141,7 @@ def patiently(action: str, path: str, operation: Callable[[], T], *, patience: f
                     log.warning("cannot %s %s, trying for up to %.0f s: %s", action, path, limit, error)
             if now - failed_at >= limit:
                 raise StorageError(f"cannot {action} {path}, tried for {now - failed_at:.0f} s: {error}") from error
-            # A share of chance: the machines of a cluster must not all come back at the same moment.
+            # Random, so that the machines of a cluster do not all retry at the same moment.
             time.sleep(min(wait * random.uniform(0.5, 1.0), max(0.05, limit - (now - failed_at))))
             wait = min(2 * wait, _LONGEST_WAIT_S)
         else:
@@ -150,21 +151,21 @@ def patiently(action: str, path: str, operation: Callable[[], T], *, patience: f
 
 
 def _passes(error: OSError) -> bool:
-    """Whether the reason may pass by itself."""
+    """Whether the error may pass by itself."""
     if error.errno is not None and "AWS Error" not in str(error):
         return error.errno in _LOCAL_PASSING
-    return not _says(error, _REMOTE_FINAL)
+    return not _mentions(error, _REMOTE_FINAL)
 
 
-def _says(error: OSError, words: tuple[str, ...]) -> bool:
+def _mentions(error: OSError, words: tuple[str, ...]) -> bool:
     return any(word in str(error) for word in words)
 
 
 def write_bytes(fs: pafs.FileSystem, path: str, data: bytes | memoryview, *, patience: float | None = None) -> None:
-    """Writes a file whole or not at all: nobody ever reads half of it.
+    """Writes a file atomically.
 
     Raises:
-        StorageError: if the storage refuses.
+        StorageError: as ``patiently``.
     """
     if isinstance(fs, pafs.LocalFileSystem):
         patiently("write", path, lambda: _write_local(Path(path), data), patience=patience)
@@ -185,8 +186,8 @@ def _put(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> None:
 
 
 def _put_large(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> None:
-    # If a multipart upload cannot be begun, pyarrow's stream puts an empty object when it is closed: under the final
-    # name that would have replaced the last good one.
+    # If a multipart upload cannot begin, pyarrow's stream writes an empty object when it is closed, which must not
+    # replace the last good one.
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/.{name}.{secrets.token_hex(4)}.tmp"
     try:
@@ -201,14 +202,14 @@ def _put_large(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> None
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A local file to write, which takes its name when the block ends well, and leaves nothing when it does not.
+    """Opens a local file to write; it gets its name when the block succeeds and is deleted when it raises.
 
     Raises:
         OSError: if the folder cannot be made or the file not written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, or the renaming would not be atomic; a name of one's own, or two writers would mix. The
-    # leading dot hides it from those who list the folder.
+    # In the same folder, so that renaming is atomic; a unique name, so that two writers do not mix; a leading dot, so
+    # that readers of the folder skip it.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -221,10 +222,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_bytes(fs: pafs.FileSystem, path: str, *, patience: float | None = None) -> bytes | None:
-    """The content of a file, or None where there is none.
+    """The content of a file; None if it does not exist.
 
     Raises:
-        StorageError: if the storage refuses.
+        StorageError: as ``patiently``.
     """
 
     def read() -> bytes:
@@ -238,10 +239,10 @@ def read_bytes(fs: pafs.FileSystem, path: str, *, patience: float | None = None)
 
 
 def delete(fs: pafs.FileSystem, path: str) -> None:
-    """Deletes a file, if it is there.
+    """Deletes a file if it exists.
 
     Raises:
-        StorageError: if the storage refuses.
+        StorageError: as ``patiently``.
     """
 
     def remove() -> None:
@@ -252,10 +253,10 @@ def delete(fs: pafs.FileSystem, path: str) -> None:
 
 
 def sweep(fs: pafs.FileSystem, folder: str) -> None:
-    """Deletes what writers that were killed have left in a folder. Nobody else may be writing there.
+    """Deletes the temporary files of killed writers in a folder. No other process may be writing there.
 
     Raises:
-        StorageError: if the storage refuses.
+        StorageError: as ``patiently``.
     """
 
     def remove() -> None:

@@ -1,4 +1,4 @@
-"""What an epoch of training came to: its result, or the error that says where it diverged."""
+"""The result of an epoch of training, or the error of a trial that diverged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.config import TrialConfig
 
 
 def windows_per_check(device: torch.device) -> int:
-    """Windows between two looks at the losses: on a GPU, looking waits for the device."""
+    """Windows between two checks of the losses: on a GPU a check waits for the device."""
     return 1 if device.type == "cpu" else 50
 
 
@@ -21,7 +21,7 @@ class NonFiniteLossError(ArithmeticError):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
-    """What one epoch of training measured."""
+    """Measures of one epoch of training."""
 
     train_loss: float
     """Cross-entropy alone, nats per token, dropout on."""
@@ -36,10 +36,10 @@ class EpochResult:
 
 
 def epoch_result(measured: Tensor, config: TrialConfig, *, train_s: float) -> EpochResult:
-    """Sums up an epoch.
+    """Averages an epoch's windows.
 
     Args:
-        measured: (W, 3): J and J_aug summed over a window's tokens, and the gradient's norm, of each window.
+        measured: (W, 3): of each window, J and J_aug summed over its tokens, and the gradient's norm.
         config: the trial.
         train_s: wall-clock seconds.
     """

@@ -1,4 +1,4 @@
-"""Cross-entropy of a text under a model, or a stack of them: dropout off, state carried, every token counted."""
+"""Evaluates a model, or a stack of them, on a text: dropout off, state carried, every token counted."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from trainables.fused.weights import StackWeights
 from trainables.models.base import LanguageModel
 
 TOKENS_PER_WINDOW = 700
-"""Tokens read at once; the state is carried, so it decides speed and memory but not the result."""
+"""Tokens read at once: decides speed and memory, but not the result, since the state is carried."""
 LOGITS_PER_CHUNK = 8_000_000
-"""Logits that stand at once."""
+"""Logits in memory at once."""
 
 
 def nats_per_token(model: LanguageModel, tokens: Tensor, *, eos_id: int, batch_size: int) -> float:
     """Mean cross-entropy over every token of a text; the perplexity is its exponential.
 
     Args:
-        model: in whatever state its weights are.
+        model: with its present weights.
         tokens: (N,) token ids.
         eos_id: the context of the first token.
         batch_size: B streams, each starting from a zero state; 1 is the exact single-stream evaluation.
@@ -43,7 +43,7 @@ def token_log_probs(model: LanguageModel, tokens: Tensor, *, eos_id: int) -> Ten
     """ln p(token | all tokens before it) of every token of a text, read as one stream from a zero state.
 
     Args:
-        model: in whatever state its weights are.
+        model: with its present weights.
         tokens: (N,) token ids.
         eos_id: the context of the first token.
 
@@ -65,7 +65,7 @@ def stack_nats_per_token(
     Args:
         weights: of K trials.
         tokens: (N,) token ids.
-        trials: indices of those that are asked for.
+        trials: indices of the trials to evaluate.
         eos_id: as in ``nats_per_token``.
         batch_size: as in ``nats_per_token``.
 
@@ -89,15 +89,14 @@ def _nats_per_token(
 def _token_nats(
     stack: Reader, tokens: Tensor, trials: Sequence[int], *, eos_id: int, batch_size: int
 ) -> Iterator[tuple[int, Tensor]]:
-    """(trial, cross-entropy of each of the next tokens); what fills up the streams' ends counts zero."""
+    """Yields (trial, cross-entropy of each of the next tokens); padding counts zero."""
     streams = evaluation_streams(tokens.cpu(), batch_size, eos_id=eos_id).to(stack.device)
     state = stack.zero_state(batch_size)
     rows = max(1, LOGITS_PER_CHUNK // stack.vocab_size)
     for inputs, targets in windows(streams, max(1, TOKENS_PER_WINDOW // batch_size), partial=True):
-        # What follows the text's end is not counted.
-        hidden, state = stack.hidden_states(inputs.clamp_min(0), state)
+        hidden, state = stack.hidden_states(inputs.clamp_min(0), state)  # padding is read as id 0 and not counted
         flat_targets = targets.reshape(-1)
-        for trial in trials:  # logits are large enough for a call of their own
+        for trial in trials:  # logits are large: one trial at a time
             flat_hidden = hidden[trial].flatten(0, 1)
             for start in range(0, flat_targets.numel(), rows):
                 some = slice(start, start + rows)
@@ -155,7 +154,7 @@ class StackReader:
 
 
 class ModelReader:
-    """Reads with a model itself, a stack of one.
+    """Reads with a model's own layers, a stack of one.
 
     Args:
         model: of any parts.
@@ -183,5 +182,5 @@ class ModelReader:
 
 
 def reader(model: LanguageModel) -> Reader:
-    """The faster reader of a model that there is."""
+    """The fastest reader that supports the model."""
     return StackReader(StackWeights.of(model)) if supports_evaluation(model) else ModelReader(model)

@@ -12,7 +12,7 @@ from trainables.models.base import LanguageModel, State
 
 
 class PlainStep:
-    """The training step of one trial: what ``fused.single.Step`` computes, for any model.
+    """The training step of one trial, as ``fused.single.Step``, for any model.
 
     Args:
         model: has a dropout part; its parameters are updated in place, and must not be replaced.
@@ -35,7 +35,7 @@ class PlainStep:
         Args:
             inputs: (T, B) token ids on the CPU.
             targets: (T, B) token ids on the CPU.
-            kept: what the model's dropout part has drawn for the window.
+            kept: from ``draw`` of the model's dropout part.
             state: carried in.
 
         Returns:
@@ -55,7 +55,7 @@ class PlainStep:
 
     @torch.no_grad()
     def update(self, lr: float) -> Tensor:
-        """Clips the gradients by their global norm and takes a step of plain SGD; the norm before, a scalar tensor."""
+        """Clips the gradients by their global norm, takes a step of plain SGD, and returns the norm before clipping."""
         norm = torch.nn.utils.get_total_norm(self._gradients.values())
         scale = (self.config.max_grad_norm / norm).clamp(max=1.0)
         for name, parameter in self.model.named_parameters():

@@ -1,6 +1,6 @@
-"""What trained weights hold probable next: dropout off, one stream, state carried, as in the single-stream evaluation.
+"""Next-word probabilities of trained weights: dropout off, one stream, state carried, as in single-stream evaluation.
 
-Shapes: N tokens of a text, V words of the vocabulary, W words asked about.
+Shapes: N tokens of a text, V words of the vocabulary, W selected words.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from trainables.trial.evaluation import LOGITS_PER_CHUNK, TOKENS_PER_WINDOW, rea
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a text read from its first to its last token came to."""
+    """Probabilities over a text, read from its first to its last token."""
 
     distributions: dict[int, np.ndarray]
-    """Position -> (V,) float64: the probability of each word there, given all tokens before."""
+    """Position -> (V,) float64: the probability of each word there, given all tokens before it."""
     mass: np.ndarray
     """(W,) float64: the mean probability of each word over all positions."""
     mass_elsewhere: np.ndarray
-    """(W,) float64: the same over the positions where the word is not the target; NaN where there is none."""
+    """(W,) float64: the same over the positions where the word is not the target; NaN without any."""
 
 
 def read_text(
@@ -41,12 +41,12 @@ def read_text(
     """Reads a text in one stream from a zero state, ``<eos>`` before its first token.
 
     Args:
-        model: in whatever state its weights are.
+        model: with its present weights.
         tokens: (N,) token ids.
         eos_id: the context of the first token.
-        words: ids of the words whose mean probability is asked for (section 6.4). Without any, reading ends with the
-            last position.
-        positions: those (from 0) at which all probabilities are asked for (Table 4).
+        words: ids of the words whose mean probability to measure (section 6.4). Without any, reading ends at the last
+            position.
+        positions: positions (from 0) whose distribution to return (Table 4).
 
     Raises:
         ValueError: if there are no tokens, or a position lies outside the text.
@@ -54,22 +54,22 @@ def read_text(
     if outside := [p for p in positions if not 0 <= p < len(tokens)]:
         raise ValueError(f"a position must lie in 0..{len(tokens) - 1}, got {outside[0]}")
     device = model.embedding.device
-    asked = torch.tensor(list(words), dtype=torch.long, device=device)
+    selected = torch.tensor(list(words), dtype=torch.long, device=device)
     targets = tokens.to(device)
     last = max(positions, default=-1)
-    total, elsewhere = (torch.zeros(len(asked), dtype=torch.float64, device=device) for _ in range(2))
+    total, elsewhere = (torch.zeros(len(selected), dtype=torch.float64, device=device) for _ in range(2))
     found: dict[int, np.ndarray] = {}
     for start, probabilities in _distributions(model, tokens, eos_id=eos_id):
         stop = start + len(probabilities)
         for position in sorted(p for p in positions if start <= p < stop):
             found[position] = probabilities[position - start].double().cpu().numpy()
-        if len(asked):
-            given = probabilities[:, asked].double()
+        if len(selected):
+            given = probabilities[:, selected].double()
             total += given.sum(0)
-            elsewhere += (given * (targets[start:stop, None] != asked)).sum(0)
+            elsewhere += (given * (targets[start:stop, None] != selected)).sum(0)
         elif stop > last:
             break
-    num_elsewhere = (targets[:, None] != asked).sum(0)
+    num_elsewhere = (targets[:, None] != selected).sum(0)
     return Reading(
         distributions=found,
         mass=(total / len(tokens)).cpu().numpy(),
@@ -81,16 +81,16 @@ def next_word(model: LanguageModel, context: Tensor, *, eos_id: int) -> np.ndarr
     """(V,) float64: the probability of each word after ``<eos>`` and the context, from a zero state.
 
     Args:
-        model: in whatever state its weights are.
+        model: with its present weights.
         context: (N,) token ids.
         eos_id: the id of ``<eos>``.
     """
-    text = torch.cat([context, context.new_tensor([eos_id])])  # the last is only predicted, never read
+    text = torch.cat([context, context.new_tensor([eos_id])])  # the last token is a target only
     return read_text(model, text, eos_id=eos_id, positions=[len(context)]).distributions[len(context)]
 
 
 def most_probable(probabilities: np.ndarray, number: int) -> list[int]:
-    """Ids of the most probable words, the most probable first; of equal ones the lower id."""
+    """Ids of the most probable words, the most probable first; ties by the lower id."""
     return [int(i) for i in np.argsort(-probabilities, kind="stable")[:number]]
 
 
@@ -111,18 +111,18 @@ def encode(text: str, corpus: Corpus) -> np.ndarray:
 
 
 def position_after(phrase: np.ndarray, text: np.ndarray) -> int | None:
-    """The position of the token that follows a phrase in a text, at its first occurrence; None without one."""
+    """Position of the token after the first occurrence of a phrase in a text; None without one."""
     if len(text) <= len(phrase):
         return None
-    starts = np.lib.stride_tricks.sliding_window_view(text, len(phrase))[:-1]  # behind the last, no token follows
+    starts = np.lib.stride_tricks.sliding_window_view(text, len(phrase))[:-1]  # no token follows the last
     found = np.flatnonzero((starts == phrase).all(axis=1))
     return int(found[0]) + len(phrase) if found.size else None
 
 
 def frequent_words(corpus: Corpus, number: int, *, also: Collection[str] = ()) -> dict[int, int]:
-    """The most frequent words of the training split, and some by name: id -> frequency rank, counted from 1.
+    """The most frequent words of the training split, and the words in ``also``: id -> frequency rank, from 1.
 
-    Of equally frequent words the one of lower id comes first. Names that the vocabulary lacks are left out.
+    Ties are ranked by the lower id. Words that are not in the vocabulary are left out.
     """
     order = np.argsort(-np.bincount(corpus.train, minlength=len(corpus.vocab)), kind="stable")
     return {int(word): rank for rank, word in enumerate(order, 1) if rank <= number or corpus.vocab[int(word)] in also}

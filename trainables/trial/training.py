@@ -27,10 +27,10 @@ from trainables.trial.plain_step import PlainStep
 
 
 class Training:
-    """One trial's training loop: by the fused step where it supports the trial, by autograd where not.
+    """One trial's training loop, by the fused step if it supports the trial, else by autograd.
 
-    Random numbers come from two CPU generators of the trial's own, one for the weights and one for the masks, both
-    seeded from ``config.seed``; the global one is left alone.
+    Random numbers come from the trial's two CPU generators, one for the weights and one for the masks, both seeded from
+    ``config.seed``; the global generator is not used.
 
     Args:
         config: the trial.
@@ -40,8 +40,8 @@ class Training:
         precision: of the matrix products (``precision.py``); None for the trial's default on the device.
 
     Raises:
-        ValueError: if a token is outside the vocabulary, the split does not fill one window, or the trial does
-            not have the precision on the device.
+        ValueError: if a token is outside the vocabulary, the split does not fill one window, or the precision is not
+            supported.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Training:
         self.model = build_model(
             config, generator=weight_generator, word_major=word_major, device=self.device, dtype=dtype
         )
-        with use_precision(self.precision, self.device):  # it decides what pays in the step
+        with use_precision(self.precision, self.device):  # the step's buffers depend on it
             self._step: Any = (Step if supports(config) else PlainStep)(self.model, config)
 
     @property
@@ -76,7 +76,7 @@ class Training:
         """Runs epoch ``self.epoch + 1`` at its learning rate, from a zero state (zaremba2014).
 
         Raises:
-            NonFiniteLossError: if a loss or a gradient is not finite; the weights are then of no use.
+            NonFiniteLossError: if a loss or a gradient is not finite; the weights are then unusable.
         """
         config = self.config
         epoch = self.epoch + 1
@@ -121,13 +121,13 @@ class Training:
             return nats_per_token(self.model, text, eos_id=eos_id, batch_size=batch_size)
 
     def subspace_distance(self) -> float | None:
-        """Appendix B between embedding and decoder; None when they are one matrix."""
+        """Appendix B's distance between embedding and decoder; None when tied."""
         if self.model.outputs.tied:
             return None
         return subspace_distance(self.model.embedding.cpu(), self.model.decoder.cpu())
 
     def state_dict(self) -> dict[str, Any]:
-        """All that decides the rest of the trial, as plain values and CPU tensors of its own."""
+        """The state that decides the rest of the trial, as plain values and copies of tensors on the CPU."""
         return {
             "config": self.config.to_dict(),
             "epoch": self.epoch,
@@ -136,7 +136,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where ``state_dict`` was taken: on the CPU, bit for bit as if never interrupted.
+        """Resumes from ``state_dict``; on the CPU, bit for bit as if never interrupted.
 
         Raises:
             ValueError: if the state is of another trial. A longer ``max_epochs`` is the same trial.
@@ -148,16 +148,16 @@ class Training:
         self.epoch = int(state["epoch"])
 
     def model_state(self) -> dict[str, Tensor]:
-        """The weights alone, copied to the CPU."""
+        """The weights, copied to the CPU."""
         return to_cpu(dict(self.model.named_parameters()))
 
     def peak_memory_bytes(self) -> int:
-        """Most memory held so far: the GPU's by this process, on the CPU the whole process'."""
+        """As the function ``peak_memory_bytes``."""
         return peak_memory_bytes(self.device)
 
 
 def make_generators(seed: int) -> tuple[torch.Generator, torch.Generator]:
-    """The CPU generators of the weights and of the masks; the global one is left alone."""
+    """The CPU generators of the weights and of the masks."""
     weight_seed, mask_seed = np.random.SeedSequence(seed).generate_state(2, np.uint64)
     return (
         torch.Generator().manual_seed(int(weight_seed >> np.uint64(1))),
@@ -166,10 +166,10 @@ def make_generators(seed: int) -> tuple[torch.Generator, torch.Generator]:
 
 
 def check_same_trial(config: TrialConfig, state: Mapping[str, Any]) -> None:
-    """Whether a state was taken from this trial.
+    """Checks that a state was taken from this trial.
 
     Raises:
-        ValueError: if it was not. A longer ``max_epochs`` is the same trial.
+        ValueError: if it was not. Another ``max_epochs`` is the same trial.
     """
     theirs, ours = dict(state["config"]), config.to_dict()
     differing = [f for f in ours if f != "max_epochs" and theirs.get(f) != ours[f]]
@@ -194,10 +194,10 @@ def training_streams(train: np.ndarray | Tensor, config: TrialConfig) -> Tensor:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Most memory held so far on the device; on the CPU the process' largest resident set."""
+    """Most memory that this process has held on the device; on the CPU its largest resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:  # getrusage's figure is inherited from the process that started this one
+    try:  # getrusage's figure is inherited from the parent process
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
     except (OSError, IndexError):

@@ -1,12 +1,10 @@
 """One trial of a study from its first epoch to its last: rows, checkpoints, the best weights, the test split.
 
-The trial's last checkpoint carries the rows of all its finished epochs, so it is the one commit point of an epoch:
-whoever dies after it is written, the row is still there. A trial that comes back reports the rows that its study has
-not recorded, one per step and without training, and then goes on; searcher, scheduler and records see every epoch
-exactly as if nothing had happened.
+The trial's last checkpoint has the rows of all its finished epochs: an epoch is committed when it is written. A resumed
+trial first reports the rows that its study has not recorded, one per step and without training; searcher, scheduler and
+records get every epoch as without the interruption.
 
-Who does the arithmetic is not this module's business: a trial of its own (``training.Training``) or a slot among many
-(``pack.Pack``).
+The training itself is done elsewhere: by a trial alone (``training.Training``) or in a slot (``pack.Pack``).
 """
 
 from __future__ import annotations
@@ -31,21 +29,21 @@ from trainables.trial.evaluation import token_log_probs
 
 @dataclass(frozen=True, kw_only=True)
 class TrialJob:
-    """What a study asks of one trial; travels as the Tune config, as plain values."""
+    """One trial of a study, passed as plain values in the Tune config."""
 
     trial: dict[str, Any]
     """The ``TrialConfig`` as a dict."""
     study: str
     trial_id: str
-    """The study's own name for the trial: Tune's changes when the trial is resumed."""
+    """The study's id of the trial; Tune's id changes when the trial is resumed."""
     storage: str
     """Where checkpoints go: an absolute folder or an ``s3://`` URI."""
     recorded_epochs: int = 0
-    """Epochs of this trial that the study has on record; later ones are reported again from the checkpoint."""
+    """Epochs of this trial on record; later ones in the checkpoint are reported again from it."""
     precision: str = "fp32"
     """Of the matrix products (``precision.py``)."""
     keep_best: bool = False
-    """Whether to keep the weights of the best validation epoch."""
+    """Whether to save the weights of the best validation epoch."""
     evaluate_test: bool = False
     """Whether to read the test split, once, after the last epoch, with the weights of the best validation epoch.
     Only a confirmation trial may."""
@@ -56,7 +54,7 @@ class TrialJob:
 
 
 class Trained(Protocol):
-    """What a trial's numbers are read from, wherever its arithmetic is done."""
+    """The read-outs of a trial in training: ``Training`` or ``pack.PackSlot``."""
 
     @property
     def epoch(self) -> int:
@@ -70,10 +68,10 @@ class Trained(Protocol):
         """The weights, on the CPU."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that decides the rest of the trial."""
+        """The state that decides the rest of the trial."""
 
     def subspace_distance(self) -> float | None:
-        """Appendix B; None when tied."""
+        """Appendix B's distance; None when tied."""
 
     def peak_memory_bytes(self) -> int:
         """Most memory held so far."""
@@ -81,12 +79,12 @@ class Trained(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """What a trial is evaluated on."""
+    """The splits that a trial is evaluated on."""
 
     valid: np.ndarray
     """Token ids, shape (N,)."""
     test: Callable[[], np.ndarray]
-    """Gives the test split's token ids, shape (N,); called by confirmation trials alone."""
+    """Returns the test split's token ids, shape (N,); called for confirmation trials only."""
     eos_id: int
 
 
@@ -94,9 +92,9 @@ class TrialRun:
     """The rows and checkpoints of one trial.
 
     Args:
-        job: what the study asks.
-        texts: what the trial is evaluated on.
-        device: where evaluations of single checkpoints take place.
+        job: the trial.
+        texts: the splits that it is evaluated on.
+        device: where its best weights are evaluated.
 
     Raises:
         CheckpointError: if the trial's checkpoint is damaged or belongs to another configuration.
@@ -110,15 +108,15 @@ class TrialRun:
         self._best_state: dict[str, torch.Tensor] | None = None
         self._replay: list[dict[str, Any]] = []
         self.training_state: dict[str, Any] | None = None
-        """What the trial's arithmetic starts from; None for a new trial."""
+        """State to resume training from; None for a new trial."""
         self._folder.sweep()
         if state := self._folder.load("last"):
             self.restore(state)
-            # A trial that had already ended reports its last epoch again, to end again.
+            # A trial that had already ended reports its last epoch again.
             self._replay = self.rows[min(job.recorded_epochs, self.config.max_epochs - 1) :]
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what ``state`` gave."""
+        """Restores what ``state`` returned."""
         if state["config"] != self.config.to_dict():
             raise CheckpointError(
                 f"the checkpoint of trial {self.job.trial_id} belongs to another configuration: "
@@ -128,11 +126,11 @@ class TrialRun:
         self.training_state, self._replay = state["training"], []
 
     def state(self, trained: Trained) -> dict[str, Any]:
-        """Everything the trial is, as plain values and CPU tensors."""
+        """The trial's full state, as plain values and CPU tensors."""
         return {"config": self.config.to_dict(), "rows": self.rows, "training": trained.state_dict()}
 
     def replay(self) -> dict[str, Any] | None:
-        """The next epoch that is in the checkpoint and not on record; None if there is none."""
+        """The row of the next epoch in the checkpoint that is not on record; None without one."""
         return dict(self._replay.pop(0)) if self._replay else None
 
     def failure(self, error: Exception) -> dict[str, Any]:
@@ -151,9 +149,9 @@ class TrialRun:
 
         Args:
             trained: the trial after the epoch.
-            epoch: what training measured, or why it failed.
+            epoch: the measures of training, or its failure.
             valid_loss: nats per token on the validation split.
-            seconds: the time since the epoch began.
+            seconds: returns the time since the epoch began.
         """
         if isinstance(epoch, NonFiniteLossError):
             return self.failure(epoch)
@@ -192,7 +190,7 @@ class TrialRun:
         return dict(row)
 
     def _evaluate_best(self) -> dict[str, Any]:
-        """Perplexities and token scores of the best validation epoch's weights, one stream, every token counted.
+        """Evaluates the best validation epoch's weights in one stream: perplexities and token scores.
 
         Raises:
             NonFiniteLossError: if a perplexity is not a finite number.
@@ -215,7 +213,7 @@ class TrialRun:
 
 
 def single_stream_rows(ppl: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Split -> perplexity, as what a study records of it: evaluator, split, measure and value of each."""
+    """Rows of the ``evaluations`` table (evaluator, split, measure, value) from split -> perplexity."""
     return [
         {"evaluator": SINGLE_STREAM, "split": split, "measure": PERPLEXITY, "value": value}
         for split, value in ppl.items()

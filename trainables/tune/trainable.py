@@ -1,4 +1,4 @@
-"""The Ray Tune trainable: one trial of a study, one step = one epoch (``trial_run`` says what a step reports)."""
+"""The Ray Tune trainable: one trial of a study, one step = one epoch (reports: ``trial_run``)."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class VDLSTMTrainable(tune.Trainable):
         test: Sequence[Any],
         eos_id: int,
     ) -> None:
-        """Takes the corpus from the object store and the trial from its last checkpoint, if it has one.
+        """Stores the corpus and restores the trial from its last checkpoint, if it has one.
 
         Args:
             config: a ``TrialJob`` as a dict.
             train: token ids, shape (N,).
             valid: token ids, shape (N,).
-            test: the reference to the test split's token ids, boxed in a list so that Ray does not resolve it:
-                a trial that may not read the test split never holds it.
+            test: the reference to the test split's token ids, in a list so that Ray does not resolve it: only
+                confirmation trials load the test split.
             eos_id: the id of ``<eos>``.
         """
         self._train = train
@@ -52,7 +52,7 @@ class VDLSTMTrainable(tune.Trainable):
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes over another trial in the same process."""
+        """Starts another trial in the same process."""
         self._begin(new_config)
         return True
 
@@ -61,7 +61,7 @@ class VDLSTMTrainable(tune.Trainable):
         self._begin_training()
 
     def _begin_training(self) -> None:
-        self.__dict__.pop("_training", None)  # another trial's memory is free before this one's is taken
+        self.__dict__.pop("_training", None)  # free the memory of the trial before
         run = self._run
         self._training = begin_trial(
             run.config, self._train, run.training_state, device=self._device, precision=run.job.precision
@@ -82,18 +82,18 @@ class VDLSTMTrainable(tune.Trainable):
         return self._run.finish_epoch(self._training, epoch, valid_loss, seconds=lambda: time.monotonic() - started)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune's own way to save: everything the trial is, into one file."""
+        """Saves the trial's full state to one file, for Tune."""
         torch.save(self._run.state(self._training), Path(checkpoint_dir) / "trial.pt")
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune's own way to load."""
+        """Restores what ``save_checkpoint`` saved."""
         self._run.restore(torch.load(Path(checkpoint_dir) / "trial.pt", map_location="cpu", weights_only=True))
         self._begin_training()
 
 
 def take_resources(trainable: tune.Trainable) -> torch.device:
-    """Holds torch to the cores that Ray grants the trainable, and returns the device that it may use."""
-    # Without this, torch would take all cores in every process.
+    """Limits torch to the cores that Ray grants the trainable, and returns the device that it may use."""
+    # By default torch uses all cores in every process.
     granted = trainable.trial_resources
     torch.set_num_threads(max(1, int(granted.required_resources.get("CPU", 1) if granted else 1)))
     return torch.device("cuda" if torch.cuda.is_available() and ray.get_gpu_ids() else "cpu")

@@ -9,14 +9,14 @@ from trainables.models.dropout import LayerMasks
 from trainables.models.part import Part
 
 CellState = tuple[Tensor, ...]
-"""What a layer carries from window to window: whatever its cell needs, each tensor with the streams first, (B, ...)."""
+"""The state that a layer carries from window to window: tensors (B, ...), as its cell defines them."""
 
 
 class Cell(Part):
     """One recurrent layer.
 
     Args:
-        input_size: D, numbers that come from below at each step.
+        input_size: D, numbers of the input at each step.
         hidden_size: H, units.
         device: of the weights.
         dtype: of the weights.
@@ -26,7 +26,7 @@ class Cell(Part):
         super().__init__()
 
     def zero_state(self, batch_size: int) -> CellState:
-        """The state of B streams at an epoch's or a text's start."""
+        """The state of B streams at the start of an epoch or a text."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, state: CellState, masks: LayerMasks) -> tuple[Tensor, CellState]:
@@ -35,7 +35,7 @@ class Cell(Part):
         Args:
             x: (T, B, D), undropped.
             state: carried in.
-            masks: applied in here.
+            masks: applied inside the layer.
 
         Returns:
             The hidden states (T, B, H), undropped, and the state to carry on.

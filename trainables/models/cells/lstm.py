@@ -5,7 +5,7 @@ With the mask m_x of the input and m_h of the recurrence:
     o, i, f = sigmoid(.), g = tanh(.)  of  W_x (m_x * x_t) + W_h (m_h * h_{t-1}) + b
     c_t = f * c_{t-1} + i * g,   h_t = o * tanh(c_t)
 
-The gates stand in the order o, i, f, g in the rows of W_x (4H, D), W_h (4H, H) and b (4H).
+The gates are in the order o, i, f, g in the rows of W_x (4H, D), W_h (4H, H) and b (4H).
 """
 
 from __future__ import annotations
