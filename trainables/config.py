@@ -46,7 +46,7 @@ class TrialConfig:
     drop_prob: float
     """Probability that a hidden unit is dropped, for a whole window (appendix A)."""
     input_dropout: bool
-    """Whether the first layer's input is masked too, with a mask of its own at the same probability."""
+    """Whether the first layer's input has a mask too, at the same probability."""
     lr: float
     """Learning rate of SGD before decay. It acts on a loss summed over the window's steps."""
     lr_decay: float

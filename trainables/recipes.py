@@ -6,8 +6,8 @@ says nothing.
 
 The paper calls 0.7, 0.5 and 0.35 "dropout probabilities". They are read here as *keep* probabilities: only so
 does regularisation grow with the model and shrink with the data, and Zaremba's code calls the same 0.5 and 0.35
-``keep_prob``. The rest of this project speaks of ``drop_prob`` alone, the probability that a unit is dropped;
-every search space covers both readings, so a study can tell which one holds.
+``keep_prob``. All other code uses ``drop_prob``, the probability that a unit is dropped; every search space covers both
+readings, so a study can decide between them.
 
 To add a variant, a size or a corpus, add its entry to the registry at the end of its section: the command line,
 the search spaces and the tables pick it up from there.

@@ -1,1 +1,1 @@
-"""Golden losses: what a few tiny trials measured, epoch by epoch; ``python -m tests.golden`` writes them anew."""
+"""Golden losses of a few tiny trials, epoch by epoch; ``python -m tests.golden`` rewrites them."""

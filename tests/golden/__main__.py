@@ -1,4 +1,4 @@
-"""``python -m tests.golden``: writes the golden losses anew. Only after a change that is meant to change them."""
+"""``python -m tests.golden``: rewrites the golden losses. Run it only after a change that is meant to change them."""
 
 from tests.golden.trials import GOLDEN_FILE, write
 

@@ -1,7 +1,7 @@
 """Per-epoch losses of a few tiny trials against the file.
 
 In float64 they must agree to 1e-8 relative on any platform, in float32 to 1e-3: the order of sums differs between
-matrix libraries. Where the file was written they agree to 4e-15 and 8e-6. ``python -m tests.golden`` writes it anew.
+matrix libraries. Where the file was written they agree to 4e-15 and 8e-6. ``python -m tests.golden`` rewrites it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The trials of the golden losses. Every setting is given here, so that a change of the recipe changes nothing."""
+"""The trials of the golden losses. Every setting is given here, independent of the recipe."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRIALS = {
 
 
 def tokens(num_tokens: int) -> torch.Tensor:
-    """A text by arithmetic alone: 97 words, some of them far more frequent than others, with a structure to learn."""
+    """A text made by arithmetic: 97 words, some far more frequent than others, with a structure to learn."""
     i = torch.arange(num_tokens)
     return torch.where(i % 3 == 0, i // 3 % 5, (i * 7 + (i // 5) ** 2) % 97)
 

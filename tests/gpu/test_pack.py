@@ -1,4 +1,4 @@
-"""Packs on a GPU: captured, refilled, in each precision, and their trials' ways to the CPU and back."""
+"""Packs on a GPU: captured, refilled, in each precision, and their trials moved to the CPU and back."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_slot_that_falls_free_is_refilled_without_another_capture(variant, mak
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_checkpoint_goes_from_the_gpu_to_the_cpu_and_back(variant):
-    """Through a file, as a study's does: a pack's, a CPU's and a trial's by itself on the GPU, an epoch each."""
+    """Through a file, as in a study; an epoch each in a pack, on the CPU, and as a single trial on the GPU."""
     config = make_config(1, variant)
     whole, expected = alone(config, 4)
 
@@ -121,7 +121,7 @@ def test_a_trial_by_itself_is_captured_and_the_same(variant, recwarn):
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_kernel_by_kernel_a_trial_is_the_same_as_on_the_cpu(variant, number):
-    """Without a graph, and with what only a trial by itself leaves out: rows without a gradient, y-tilde's flow."""
+    """Without a graph; a single trial leaves out rows without a gradient and unused gradient through y-tilde."""
     config = make_config(number, variant)
     training = Training(config, TOKENS, device="cuda", dtype=torch.float64)
     other, expected = alone(config, 2)
@@ -135,7 +135,7 @@ def test_kernel_by_kernel_a_trial_is_the_same_as_on_the_cpu(variant, number):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_repeats_itself_bit_for_bit(variant, precision):
-    """A GPU's threads come in any order; what they add to one place must not."""
+    """A GPU's threads run in any order; their sums must have a fixed one."""
     config = make_config(0, variant, batch_size=8)
     runs = []
     for num_slots in (1, 1, 3, 3):

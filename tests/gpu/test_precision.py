@@ -1,7 +1,7 @@
-"""The precision that is asked for is the one in force: errors against float64, of single products and of an epoch.
+"""Each precision's errors against float64, of single products and of an epoch.
 
 On a CPU, with operands rounded as the hardware rounds them, the products below were measured at 2.4e-7 in fp32, at
-2.9e-4 in tf32 (7.7e-4 if it cuts off instead) and at 2.3e-3 in bf16; an epoch at 3e-7, 2.4e-4 (1.9e-3) and 2.6e-3.
+2.9e-4 in tf32 (7.7e-4 if it truncates instead) and at 2.3e-3 in bf16; an epoch at 3e-7, 2.4e-4 (1.9e-3) and 2.6e-3.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _tensor_cores():
 
 
 def relative(found, exact, start=0.0):
-    """The error's norm, in that of what was to be found."""
+    """The error's norm over that of the exact change from ``start``."""
     return float((found.double() - exact).norm() / (exact - start).norm())
 
 

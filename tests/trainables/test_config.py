@@ -1,4 +1,4 @@
-"""TrialConfig: what it refuses and how it says so, what it derives, and the paper's recipe as one."""
+"""TrialConfig: refused values and their messages, derived values, and the paper's recipe as a config."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_alpha_is_derived() -> None:
 @pytest.mark.parametrize("corpus", CORPORA)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_paper_s_recipe_of_every_cell(variant: str, size: str, corpus: str) -> None:
+def test_the_papers_recipe_of_every_setting(variant: str, size: str, corpus: str) -> None:
     config, recipe = paper_config(variant, size, corpus, seed=11, max_epochs=9), SIZES[size]
     assert (config.seed, config.max_epochs) == (11, 9)
     assert (config.hidden_size, config.vocab_size) == (recipe.hidden_size, CORPORA[corpus].vocab_size)
@@ -199,13 +199,13 @@ def test_the_paper_s_recipe_of_every_cell(variant: str, size: str, corpus: str) 
 
 
 @pytest.mark.parametrize(
-    ("cell", "message"),
+    ("setting", "message"),
     [
         (("reel", "small", "ptb"), "variant must be one of baseline, al, re, real, got 'reel'"),
         (("real", "huge", "ptb"), "size must be one of tiny, small, medium, large, got 'huge'"),
         (("real", "small", "ptp"), "corpus must be one of ptb, .*, got 'ptp'"),
     ],
 )
-def test_the_paper_s_recipe_refuses_unknown_names(cell: tuple[str, str, str], message: str) -> None:
+def test_the_papers_recipe_refuses_unknown_names(setting: tuple[str, str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        paper_config(*cell)
+        paper_config(*setting)

@@ -54,13 +54,13 @@ def test_the_sizes_of_the_paper(
 
 @pytest.mark.parametrize("size", ["small", "medium", "large"])
 def test_full_length_spends_the_learning_rate(size: str) -> None:
-    """What a trial would still learn beyond ``max_epochs`` is at most two percent of the learning rate's sum."""
+    """The epochs beyond ``max_epochs`` have at most two percent of the learning rate's sum."""
     recipe = SIZES[size]
     rates = [recipe.lr * recipe.lr_decay ** max(0, e - recipe.lr_decay_start_epoch) for e in range(1, 10_000)]
     assert sum(rates[recipe.max_epochs :]) <= 0.02 * sum(rates)
 
 
-def test_what_all_cells_share() -> None:
+def test_what_all_settings_share() -> None:
     assert (BATCH_SIZE, BPTT, NUM_LAYERS, TAU, TARGET_GRADIENT) == (20, 35, 2, 20.0, "flow")
 
 

@@ -27,7 +27,7 @@ class Entry:
     path: str
     loss: str
     config: TrialConfig
-    trials: int = 1
+    num_trials: int = 1
 
 
 def entries(size: str, corpus: str, drop_prob: float | None, packs: Sequence[int]) -> list[Entry]:
@@ -51,7 +51,7 @@ def make_work(entry: Entry, device: torch.device, precision: str) -> Work:
     c = entry.config
     tokens = zipf_tokens(c.vocab_size, c.batch_size * (c.bptt * WINDOWS_PER_ROUND[device.type] + 1), seed=1)
     if entry.path == "pack":
-        return make_pack(c, tokens, entry.trials, device=device, precision=precision)
+        return make_pack(c, tokens, entry.num_trials, device=device, precision=precision)
     make = {"peer": make_peer, "step": make_step}[entry.path]
     return make(c, tokens, device=device, precision=precision)
 
@@ -83,19 +83,19 @@ def measure(
                 work, num_bytes = warm_up(partial(make_work, entry, device, precision), device)
             peer_s, s = fastest([peer, work], device, rounds=rounds, limit_s=limit_s / len(every))
         except torch.OutOfMemoryError:
-            what = f"{size}/{corpus}: {entry.path} of {entry.trials}, {entry.loss}"
+            what = f"{size}/{corpus}: {entry.path} of {entry.num_trials}, {entry.loss}"
             print(f"{what}: does not fit into memory", flush=True)
             continue
         finally:
             del work
         if entry.path == "peer":
             s = peer_s
-        num_tokens = entry.trials * number * entry.config.batch_size * entry.config.bptt
+        num_tokens = entry.num_trials * number * entry.config.batch_size * entry.config.bptt
         lstm = lstm_precision(precision, device) if entry.path == "peer" else precision
         values = (
-            f"{size}/{corpus}", entry.path, entry.loss, f"{entry.trials}", device.type,
+            f"{size}/{corpus}", entry.path, entry.loss, f"{entry.num_trials}", device.type,
             precision if lstm == precision else f"{precision}/{lstm}",
             f"{entry.config.drop_prob:g}", f"{s / number * 1e3:.2f}", f"{num_tokens / s:.0f}",
-            f"{entry.trials * peer_s / s:.2f}", "" if num_bytes is None else f"{num_bytes / 1e9:.2f}",
+            f"{entry.num_trials * peer_s / s:.2f}", "" if num_bytes is None else f"{num_bytes / 1e9:.2f}",
         )  # fmt: skip
         yield dict(zip(FIELDS, values, strict=True))

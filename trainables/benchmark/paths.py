@@ -96,7 +96,7 @@ def equal_precision(precision: str, device: torch.device) -> Iterator[None]:
     before = cudnn.rnn.fp32_precision
     with use_precision(precision, device):
         try:
-            cudnn.allow_tf32 = precision == "tf32"  # the setting of its LSTM alone would make torch's getters raise
+            cudnn.allow_tf32 = precision == "tf32"  # setting the LSTM's precision only would make torch's getters raise
             yield
         finally:
             cudnn.allow_tf32 = before == "tf32"

@@ -32,7 +32,7 @@ START_S = 600.0
 
 
 def train(trials: Sequence[TrialConfig], *, num_windows: int, num_epochs: int, device: str, precision: str) -> None:
-    """Trains trials to their end: one by itself, several as a pack."""
+    """Trains trials to their end: a single one outside a pack, several in a pack."""
     first = trials[0]
     tokens = zipf_tokens(first.vocab_size, first.batch_size * (first.bptt * num_windows + 1), seed=0)
     text: Tensor = tokens[: 2 * first.batch_size * first.bptt]
@@ -59,15 +59,16 @@ def _start(warm_up: Any, ready: Any) -> None:
 
 
 def trials_per_hour(
-    trials: Sequence[TrialConfig], *, num_processes: int, slots: int, device: str, precision: str, num_windows: int
+    trials: Sequence[TrialConfig], *, num_processes: int, num_slots: int, device: str, precision: str, num_windows: int
 ) -> float:
-    """Trains the list in processes, each of which takes the next trial, or the next pack of ``slots``, when it is free.
+    """Trains the list in processes, each of which takes the next trial, or the next pack of ``num_slots``, when it is
+    free.
 
     Raises:
         BrokenProcessPool, BrokenBarrierError: if a process failed to start.
     """
     run = partial(train, num_epochs=NUM_EPOCHS, num_windows=num_windows, device=device, precision=precision)
-    packs = [trials[i : i + slots] for i in range(0, len(trials), slots)]
+    packs = [trials[i : i + num_slots] for i in range(0, len(trials), num_slots)]
     context = multiprocessing.get_context("spawn")  # no state is inherited
     ready = context.Barrier(num_processes + 1)
     warm_up = partial(run, packs[0], num_windows=1, num_epochs=1)
@@ -102,9 +103,9 @@ def print_study(
     print(f"{size}/{corpus}, {device.type}, {precision}: {num_trials} trials of {NUM_EPOCHS} epochs")
     print(f"{'':>14}  {'trials/hour':>12}  {'times sequential':>16}")
     found: list[tuple[str, float]] = []
-    for name, num_processes, slots in ways:
+    for name, num_processes, num_slots in ways:
         rate = trials_per_hour(
-            trials, num_processes=num_processes, slots=slots, device=device.type, precision=precision,
+            trials, num_processes=num_processes, num_slots=num_slots, device=device.type, precision=precision,
             num_windows=WINDOWS_PER_EPOCH[device.type],
         )  # fmt: skip
         found.append((name, rate))

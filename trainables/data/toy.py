@@ -2,8 +2,8 @@
 
 A Markov chain over word classes, a Zipf law within each class. A word belongs to one class, so the class sequence can
 be read off the words and the process is a first-order Markov chain over words: its entropy rate has a closed form.
-Words of a class follow, and are followed by, the same words: they are similar as inputs and as outputs alike, which
-is what tying the two word matrices relies on (section 4), and most of them are rare in the training split.
+Words of a class follow, and are followed by, the same words: they are similar both as inputs and as outputs, as
+tying the two word matrices assumes (section 4), and most of them are rare in the training split.
 
 All probabilities are ratios of whole numbers and the random numbers are the raw output of PCG64, whose stream NumPy
 guarantees: every machine and every version generates the same text. Raise ``TOY_VERSION`` with any change here, since

@@ -35,7 +35,7 @@ def bf16_instructions() -> str | None:
 
 
 def cpu_precisions() -> tuple[str, ...]:
-    """The precisions that this machine's CPU has instructions for."""
+    """The precisions available on this machine's CPU."""
     return ("fp32", "bf16") if bf16_instructions() else ("fp32",)
 
 

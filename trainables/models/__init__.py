@@ -31,7 +31,7 @@ def build_model(
         word_major: whether the decoder's memory order is (V, H), a word's vector contiguous, or (H, V). Its shape (V,
             H) and values are the same; only the speed differs: the head's CPU products run 5 to 15 % faster on (H, V),
             a GPU gathers words faster from (V, H).
-        device: where the parameters live; ``meta`` builds shapes alone.
+        device: where the parameters live; ``meta`` builds shapes only.
         dtype: of the parameters.
     """
     return make_model(

@@ -21,7 +21,7 @@ class Part(nn.Module):
         for parameter in self.parameters():
             if parameter.dim() == 1:
                 parameter.zero_()
-            else:  # drawn in float32 on the CPU, whatever the model's precision and device
+            else:  # always drawn in float32 on the CPU
                 draw = torch.rand(parameter.shape, generator=generator, dtype=torch.float32)
                 parameter.copy_(draw.mul_(2 * init_range).sub_(init_range))
 

@@ -65,8 +65,8 @@ class Pack:
             raise ValueError(f"num_slots must be a whole number of at least 1, got {num_slots!r}")
         if not supports(template):
             raise ValueError(
-                f"the trials of a pack must be of the fused step's models, which cell {template.cell!r} with "
-                f"{template.dropout} dropout is none of: variant {template.variant!r} trains by itself"
+                f"a pack's trials must be supported by the fused step, which does not support cell {template.cell!r} "
+                f"with {template.dropout} dropout: variant {template.variant!r} trains outside packs"
             )
         self.template, self.num_slots, self.dtype = template, num_slots, dtype
         self.device = torch.device(device)
@@ -189,16 +189,16 @@ class Pack:
         Raises:
             ValueError: if the slot is free, or its trial diverged.
         """
-        stack, index = self._find(slot, sound=True)
+        stack, index = self._find(slot, healthy=True)
         return stack.state_dict(index)
 
-    def _find(self, slot: int, *, sound: bool = False) -> tuple[Stack, int]:
+    def _find(self, slot: int, *, healthy: bool = False) -> tuple[Stack, int]:
         if slot not in (occupied := self.occupied):
             taken = ", ".join(map(str, occupied)) or "none"
             raise ValueError(f"the slot must hold a trial: these do: {taken}, got {slot!r}")
         stack, index = (self._stacks[0], slot) if self._stacked else (self._stacks[slot], 0)
         held = stack.slots[index]
-        if sound and held is not None and held.error is not None:
+        if healthy and held is not None and held.error is not None:
             raise ValueError(f"the trial in slot {slot} must not have diverged, but {held.error}")
         return stack, index
 
@@ -228,12 +228,12 @@ class PackSlot:
         return self._pack.state_dict(self._slot)
 
     def model_state(self) -> dict[str, Tensor]:
-        """The weights alone, copied to the CPU; errors as ``Pack.state_dict``."""
+        """The weights, copied to the CPU; errors as ``Pack.state_dict``."""
         return self.state_dict()["model"]
 
     def subspace_distance(self) -> float | None:
         """Appendix B between embedding and decoder; None when tied; errors as ``Pack.state_dict``."""
-        stack, index = self._pack._find(self._slot, sound=True)
+        stack, index = self._pack._find(self._slot, healthy=True)
         if self._pack.template.tie_weights:
             return None
         weights = stack.weights

@@ -102,7 +102,7 @@ class Stack:
 
     def release(self, index: int) -> None:
         """Frees a slot."""
-        self._silence(index)
+        self._clear(index)
         self.slots[index] = None
 
     def running(self) -> dict[int, Slot]:
@@ -163,7 +163,7 @@ class Stack:
                     num_windows=self._measured.shape[0],
                 )  # fmt: skip
                 if slot.error is not None:
-                    self._silence(index)
+                    self._clear(index)
         self._checked = done
 
     def finish_epoch(self, train_s: float) -> dict[int, EpochResult]:
@@ -194,7 +194,7 @@ class Stack:
         }
 
     @torch.no_grad()
-    def _silence(self, index: int) -> None:
+    def _clear(self, index: int) -> None:
         for p in self.weights.trial(index).values():
             p.zero_()
         for tensor in self._state:

@@ -102,7 +102,7 @@ def encode(text: str, corpus: Corpus) -> np.ndarray:
     """
     words, ids = text.split(), {word: i for i, word in enumerate(corpus.vocab)}
     if unknown := list(dict.fromkeys(word for word in words if word not in ids)):
-        hint = "; a rare word stands as <unk> there" if "<unk>" in ids else ""
+        hint = "; a rare word is written <unk> there" if "<unk>" in ids else ""
         raise ValueError(
             f"every word of a phrase must be in the vocabulary of {corpus.name}, written as in its files{hint}; "
             f"got {text!r}, which has {', '.join(map(repr, unknown))}"

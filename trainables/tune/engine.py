@@ -26,7 +26,7 @@ from trainables.config import TrialConfig
 from trainables.pack.pack import Pack, PackSlot
 from trainables.trial.trial_run import Texts, TrialJob, TrialRun
 
-SILENCE_S = 10.0
+REQUEST_TIMEOUT_S = 10.0
 """Seconds at an epoch's boundary after which a trial without a request loses its slot: its actor is gone. Its next
 request admits it again from its checkpoint."""
 
@@ -95,7 +95,7 @@ class PackEngine:
                 self._changed.wait_for(lambda: bool(self._requests))
                 # An epoch is computed for the whole pack: wait until each trial has requested the next one or left.
                 self._changed.wait_for(
-                    lambda: set(self._runs) <= set(self._requests) | self._leaving, timeout=SILENCE_S
+                    lambda: set(self._runs) <= set(self._requests) | self._leaving, timeout=REQUEST_TIMEOUT_S
                 )
                 # A trial that left and requests again is admitted anew: it may have trained elsewhere in between.
                 for key in (set(self._runs) - set(self._requests)) | self._leaving:

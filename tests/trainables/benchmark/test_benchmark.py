@@ -122,7 +122,7 @@ def test_rows_come_one_by_one_and_only_the_peers_work_is_held_meanwhile(monkeypa
     assert capsys.readouterr().out.count("pack of 2") == 2
 
 
-def test_the_lstm_that_autocast_gives_fp16_is_told(monkeypatch):
+def test_the_lstm_that_autocast_gives_fp16_is_shown_as_fp16(monkeypatch):
     assert lstm_precision("bf16", torch.device("cuda")) == "fp16"
     assert [lstm_precision(p, torch.device("cuda")) for p in ("fp32", "tf32")] == ["fp32", "tf32"]
     monkeypatch.setattr(comparison, "fastest", lambda works, *arguments, **limits: [1.0] * len(works))
@@ -179,7 +179,7 @@ def test_trials_per_hour_are_printed_with_their_ratio(capsys, monkeypatch):
     rates = {(1, 1): 10.0, (2, 1): 19.0, (1, 4): 25.0}
     monkeypatch.setattr(study, "_usable_cores", lambda: 2)
     monkeypatch.setattr(
-        study, "trials_per_hour", lambda trials, *, num_processes, slots, **others: rates[num_processes, slots]
+        study, "trials_per_hour", lambda trials, *, num_processes, num_slots, **others: rates[num_processes, num_slots]
     )
     options = ["--study", "--settings", "tiny/toy", "--device", "cpu"]
     assert benchmark.main(options) == 0
@@ -193,9 +193,9 @@ def test_trials_per_hour_are_printed_with_their_ratio(capsys, monkeypatch):
 
 def test_whole_trials_are_trained_in_processes_and_packs():
     trials = [dataclasses.replace(paper_config("real", "tiny", "toy"), seed=seed) for seed in range(3)]
-    for slots in (1, 2):
+    for num_slots in (1, 2):
         rate = study.trials_per_hour(
-            trials, num_processes=1, slots=slots, device="cpu", precision="fp32", num_windows=1
+            trials, num_processes=1, num_slots=num_slots, device="cpu", precision="fp32", num_windows=1
         )
         assert 100 < rate < 1e6
     with pytest.raises(ValueError, match="must fill one window"):

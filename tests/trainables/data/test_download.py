@@ -1,4 +1,4 @@
-"""Finding and downloading published files: verified, whole or not at all, with errors that say what to do."""
+"""Finding and downloading published files: verification, atomic writes, errors with advice."""
 
 import hashlib
 import io
@@ -154,7 +154,7 @@ def test_folders_are_searched_in_order(server, tmp_path):
     ("content", "what"),
     [(CONTENT[:-1] + b"x", "its content differs"), (CONTENT[:100], "it is truncated"), (b"", "it is empty")],
 )
-def test_a_wrong_file_is_named_with_both_sums_and_what_to_do(server, tmp_path, content, what):
+def test_a_wrong_file_is_an_error_with_both_checksums_and_advice(server, tmp_path, content, what):
     path = tmp_path / "mini" / "train.txt"
     path.parent.mkdir()
     path.write_bytes(content)

@@ -16,7 +16,7 @@ from trainables.data.toy import (
 )
 from trainables.recipes import CORPORA, SPLITS
 
-# Of TOY_VERSION 1. A change of either is a new corpus: raise TOY_VERSION and put in what the test found.
+# Of TOY_VERSION 1. A change of either is a new corpus: raise TOY_VERSION and insert the new values.
 GOLDEN_TOKENS = "2f4865fc5f1bef361e7da84e7d8ea28e5758c9094a6ec81225f337e8e167eeaf"
 GOLDEN_ENTROPY = 4.623198517572357  # nats per token
 
@@ -119,7 +119,7 @@ def test_words_of_a_class_follow_zipfs_law(long_text):
     assert (np.abs(counts - probs * words.size) <= 5 * np.sqrt(probs * words.size) + 1).all()
 
 
-def test_knowing_the_word_before_is_worth_a_lot():
+def test_the_entropy_is_far_below_the_unigram_entropy():
     """Without structure to learn, no variant could beat another: the unigram entropy is far above the true one."""
     counts = np.bincount(toy_tokens("train"), minlength=len(toy_vocab()))
     probs = counts / counts.sum()

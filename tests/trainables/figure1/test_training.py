@@ -155,7 +155,7 @@ def test_the_word_vectors_rate_falls_with_the_square_of_the_decoders() -> None:
         names = ("decoder_weight", "layers.0.weight_x")
         steps = [(named[name].detach() - before[name]).abs().max() for name in names]
         e, old = named["embedding"].detach(), before["embedding"]
-        # What the norm takes back is along the word vector: a step across it is as long as it was.
+        # Normalising changes the word vector's length only: the step across it keeps its length.
         across = (e / (e * old).sum(1, keepdim=True) - old).norm(dim=1)
         return [float(step) for step in steps] + [float(across.max())]
 
@@ -310,7 +310,7 @@ def test_refused_values_say_the_rule(changes: dict, message: str) -> None:
         config(**changes)
 
 
-def test_config_goes_there_and_back_and_refuses_strangers() -> None:
+def test_config_round_trips_and_refuses_unknown_fields() -> None:
     assert SubspaceConfig.from_dict(config().to_dict()) == config()
     with pytest.raises(ValueError, match="no field gamma; its fields are beta, tau"):
         SubspaceConfig.from_dict(config().to_dict() | {"gamma": 1.0})

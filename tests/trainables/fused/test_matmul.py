@@ -1,4 +1,4 @@
-"""Products over nothing: what a mask that drops every unit of a window leaves."""
+"""Products over zero elements, as when a mask drops every unit of a window."""
 
 from __future__ import annotations
 

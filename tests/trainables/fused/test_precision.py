@@ -1,4 +1,4 @@
-"""Precision of the products: what is allowed where, that it is set and set back, and what bf16 does to a product."""
+"""Precision of the products: allowed devices, setting and restoring it, rounding in bf16."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_default_is_the_devices(device, expected):
         ("fp16", "cuda", "must be one of fp32, tf32, bf16, got 'fp16'"),
     ],
 )
-def test_what_a_device_does_not_have_is_refused(precision, device, message):
+def test_a_precision_that_the_device_lacks_is_refused(precision, device, message):
     with pytest.raises(ValueError, match=message), use_precision(precision, device):
         pass
     with pytest.raises(ValueError, match="must be"):
@@ -55,7 +55,7 @@ def test_what_a_device_does_not_have_is_refused(precision, device, message):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_precision_holds_inside_and_what_held_before_holds_after(precision):
+def test_use_precision_sets_and_restores_the_precision(precision):
     before = settings()
     inside = []
 
@@ -77,7 +77,7 @@ def test_a_precision_holds_inside_and_what_held_before_holds_after(precision):
 @pytest.mark.parametrize(
     ("probes", "expected"), [((), None), (("amx_tile",), "AMX"), (("avx512_bf16",), "AVX512-BF16")]
 )
-def test_bf16_on_a_cpu_is_for_those_that_multiply_it(monkeypatch, probes, expected):
+def test_bf16_on_a_cpu_needs_its_instructions(monkeypatch, probes, expected):
     for name in ("amx_tile", "avx512_bf16"):
         monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in probes)
     assert bf16_instructions() == expected
@@ -88,7 +88,7 @@ def test_bf16_on_a_cpu_is_for_those_that_multiply_it(monkeypatch, probes, expect
         assert check_precision("bf16", "cpu") == "bf16"
 
 
-def test_a_torch_that_cannot_tell_is_one_without(monkeypatch):
+def test_without_torchs_probes_there_is_no_bf16(monkeypatch):
     for name in ("amx_tile", "avx512_bf16"):
         monkeypatch.delattr(torch.cpu, f"_is_{name}_supported")
     assert bf16_instructions() is None

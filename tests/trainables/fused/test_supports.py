@@ -1,4 +1,4 @@
-"""What the fused step supports, and that it equals the plain one there."""
+"""The fused step supports the paper's models, and equals the plain step on them."""
 
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ def test_other_parts_are_trained_alone_and_in_fp32_and_a_pack_refuses_them(monke
     for precision in ("bf16", "tf32"):
         with pytest.raises(ValueError, match=f"precision must be fp32 for variant 're', got '{precision}': the fused"):
             trial_precision(config, precision, "cuda")
-    with pytest.raises(ValueError, match="cell 'other' with variational dropout is none of: variant 're'"):
+    with pytest.raises(ValueError, match="not support cell 'other' with variational dropout: variant 're'"):
         Pack(config, TOKENS, 2)

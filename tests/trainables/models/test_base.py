@@ -1,4 +1,4 @@
-"""The model: its parameters, its masks, and what it becomes without dropout."""
+"""The model: its parameters, its masks, and ``nn.LSTM`` without dropout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUM_PARAMS = {  # one bias vector per gate
 # Checkpoints have these names, and gradients are clipped in this order.
 LAYERS = [f"layers.{number}.{name}" for number in range(2) for name in ("weight_x", "weight_h", "bias")]
 VARIANTS = {False: ("baseline", "al"), True: ("re", "real")}
-CELLS = [
+SETTINGS = [
     (variant, size, corpus, expected)
     for (corpus, tied), sizes in NUM_PARAMS.items()
     for (size, expected), variant in itertools.product(sizes.items(), VARIANTS[tied])
@@ -67,7 +67,7 @@ def set_biases(model):
                 p.copy_(torch.linspace(-1, 1, p.numel()))
 
 
-@pytest.mark.parametrize(("variant", "size", "corpus", "expected"), CELLS)
+@pytest.mark.parametrize(("variant", "size", "corpus", "expected"), SETTINGS)
 def test_parameter_counts(variant, size, corpus, expected):
     config = paper_config(variant, size, corpus)
     assert build_model(config, device="meta").num_params == expected == num_params(config)

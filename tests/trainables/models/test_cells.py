@@ -1,4 +1,4 @@
-"""What every cell keeps to, and that a trial of a new one trains, resumes and is read like any other."""
+"""The contract of every cell; a trial of a new cell trains, resumes and is evaluated like any other."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_gradients_reach_every_parameter(model: LanguageModel) -> None:
         assert bool((gradient != 0).any())
 
 
-def test_a_trial_of_a_new_cell_learns_and_goes_on_bit_for_bit() -> None:
+def test_a_trial_of_a_new_cell_learns_and_resumes_bit_for_bit() -> None:
     whole = begin_trial(make_config(lr=0.1), TOKENS, device="cpu")
     losses = [whole.train_epoch().train_loss for _ in range(4)]
     assert losses[-1] < losses[0] - 0.1
@@ -94,7 +94,7 @@ def test_a_trial_of_a_new_cell_learns_and_goes_on_bit_for_bit() -> None:
     assert all(torch.equal(p, second.model_state()[name]) for name, p in whole.model_state().items())
 
 
-def test_its_divergence_is_said_and_its_distance_measured() -> None:
+def test_a_new_cell_reports_divergence_and_distance() -> None:
     training = Training(make_config(), TOKENS)
     distance = training.subspace_distance()
     assert distance is not None
@@ -119,6 +119,6 @@ def test_evaluation_token_scores_and_predictions_agree() -> None:
     assert reading.mass[0] == pytest.approx(float(expected[:, 3].exp().mean()), rel=1e-10)
 
 
-def test_the_plans_probe_measures_it() -> None:
+def test_the_probe_measures_a_new_cell() -> None:
     probe = probe_step_seconds(make_config(), device="cpu", limit_s=0.2)
     assert all(x > 0 and math.isfinite(x) for x in probe)

@@ -49,7 +49,7 @@ def test_random_subspaces_are_nearly_orthogonal(generator):
 
 
 def test_one_lost_direction_of_d_is_a_distance_of_one_over_the_root_of_d_and_none_once_centred(generator):
-    """W = E B + 1 c^T, what the augmented loss can reach: J_aug does not see c, so it keeps its start."""
+    """W = E B + 1 c^T is the best that the augmented loss can reach: J_aug does not depend on c."""
     e, b = randn(400, 9, generator=generator), randn(9, 9, generator=generator)
     w = e @ b + randn(1, 9, generator=generator)
     assert 0.5 * 9**-0.5 < subspace_distance(e, w) <= 9**-0.5
@@ -82,7 +82,7 @@ def test_the_explained_share_is_r_squared_of_the_regression_with_an_intercept(ge
     assert explained(h.float(), u.float()) == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_explained_share_of_all_and_of_nothing(generator):
+def test_the_explained_share_is_one_zero_or_nan_in_the_limits(generator):
     h = randn(200, 5, generator=generator)
     assert explained(h, h @ randn(5, 3, generator=generator) + 2) == pytest.approx(1, abs=1e-12)
     assert explained(torch.ones_like(h), randn(200, 3, generator=generator)) == pytest.approx(0, abs=1e-12)

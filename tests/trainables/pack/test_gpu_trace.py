@@ -1,7 +1,7 @@
-"""The step as a GPU is given it, traced on tensors without memory: any machine can tell what it would launch there.
+"""Traces a GPU's step on tensors without memory, on any machine: counts its kernels and finds waits for the device.
 
-A CUDA graph can hold a step only if nothing in it waits for the device: a tensor of such a trace has no numbers, so
-whatever would look at one (``item``, ``nonzero``, a truth value) fails, and a copy to or from the CPU is seen.
+A CUDA graph can record a step only if nothing in it waits for the device. A traced tensor has no values, so whatever
+reads one (``item``, ``nonzero``, a truth value) fails, and copies to or from the CPU are found.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NO_KERNELS = ("prim.", "aten.empty", "aten.new_empty", "aten._unsafe_view")
 
 
 class OperatorsAlone(TorchFunctionMode):
-    """Calls the operators behind the methods that ask for a GPU first, which a torch without CUDA refuses."""
+    """Calls operators directly instead of the methods that need a GPU, which a torch without CUDA refuses."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is Tensor.__getitem__:
@@ -58,7 +58,7 @@ class OperatorsAlone(TorchFunctionMode):
 
 
 class Launches(TorchDispatchMode):
-    """Counts the kernels that a GPU would be given, and how much of their traffic is rows over the vocabulary."""
+    """Counts the kernels that a GPU would launch, and the elements of their tensors with rows over the vocabulary."""
 
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Launches(TorchDispatchMode):
             return result
         tensors = {id(x): x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)}.values()
         assert all(x.device == torch.device(GPU) for x in tensors), f"{func} leaves the device"
-        self.kernels += 2 if func is torch.ops.aten.baddbmm.default else 1  # it copies what it adds to
+        self.kernels += 2 if func is torch.ops.aten.baddbmm.default else 1  # it copies its first operand
         wide = [x for x in tensors if x.dim() and x.shape[-1] == self.vocab_size and x.stride(-1) == 1]
         self.wide += sum(x.numel() for x in wide)
         return result
@@ -87,7 +87,7 @@ def trace(monkeypatch):
     monkeypatch.setattr(stack, "MaskStaging", staging)  # its events and pinned memory are no part of the graph
 
     def run(config, num_trials, precision, *, refill=True, also=lambda slots: None):
-        """The launches of what a graph holds of a window."""
+        """Counts the launches of one window's graph."""
         device = torch.device(GPU)
         with FakeTensorMode(allow_non_fake_inputs=False), OperatorsAlone(), use_precision(precision, device):
             slots = stack.Stack(config, num_trials, refill=refill, device=device, dtype=torch.float32)
@@ -127,7 +127,7 @@ def test_nothing_in_a_window_waits_for_the_gpu(variant, num_trials, refill, prec
         lambda slots: slots._latest.copy_(torch.ones(1, 3)),
     ],
 )
-def test_a_planted_look_at_a_number_is_found(look, trace):
+def test_a_read_of_a_tensors_values_is_found(look, trace):
     config = dataclasses.replace(paper_config("re", "tiny", "toy"), bptt=2)
     with pytest.raises((AssertionError, RuntimeError)):
         trace(config, 1, "fp32", also=look)

@@ -1,4 +1,4 @@
-"""What one trial of a pack does to another: nothing, whether it diverges, comes, goes or is refused."""
+"""A trial of a pack changes no other trial's numbers when it diverges, enters, leaves or is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trainables.trial.training import Training
 
 @stacked
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_trial_that_diverges_is_quarantined_and_changes_no_other(variant, stacked):
+def test_a_diverged_trial_is_quarantined_and_changes_no_other(variant, stacked):
     pack, undisturbed = (make_pack(3, variant, stacked=stacked) for _ in range(2))
     for number in (0, 1):
         undisturbed.admit(make_config(number, variant))
@@ -75,7 +75,7 @@ def test_a_nan_in_one_slots_weights_stays_there(stacked):
         assert_same_state(pack.state_dict(slot), undisturbed.state_dict(slot))
 
 
-def test_a_nan_that_is_seen_late_changes_no_other_either(monkeypatch):
+def test_a_nan_found_late_changes_no_other_trial(monkeypatch):
     monkeypatch.setattr("trainables.pack.pack.windows_per_check", lambda device: 50)
     pack, undisturbed = (make_pack(2, stacked=True) for _ in range(2))
     for each in (pack, undisturbed):

@@ -1,4 +1,4 @@
-"""A pack against each of its trials alone, bit for bit; checkpoints both ways; what it refuses."""
+"""A pack against each of its trials alone, bit for bit; checkpoints both ways; refused input."""
 
 from __future__ import annotations
 

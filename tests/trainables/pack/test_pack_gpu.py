@@ -1,4 +1,4 @@
-"""The parts that only a GPU's pack uses, where there is none."""
+"""Code that only a GPU's pack uses, tested on a CPU."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_a_pack_that_reads_from_the_table_is_the_same_pack(variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_sums_that_take_the_place_of_what_they_add_to_change_no_number(variant, monkeypatch):
-    """As a GPU's recurrence forms them, both ways: nothing else reads what is lost."""
+def test_sums_in_place_change_no_number(variant, monkeypatch):
+    """As in a GPU's recurrence, forward and backward: nothing else reads the overwritten tensor."""
     expected = alone(make_config(1, variant), 2)[1]
     monkeypatch.setattr(layer, "product_sum", products._add_product)
     found = alone(make_config(1, variant), 2)[1]
@@ -64,8 +64,8 @@ def test_sums_that_take_the_place_of_what_they_add_to_change_no_number(variant, 
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_states_and_gradients_that_are_rounded_where_they_are_made_change_no_product(variant, monkeypatch):
-    """As in bf16 on a GPU, here on a CPU; a bias alone adds up gradients instead of multiplying them."""
+def test_states_and_gradients_stored_rounded_change_no_product(variant, monkeypatch):
+    """As in bf16 on a GPU, here on a CPU; only the biases sum gradients instead of multiplying them."""
     monkeypatch.setattr(precision, "bf16_instructions", lambda: "those of a test")
     monkeypatch.setattr(products, "ONEDNN_MIN_WEIGHTS", 0)  # small weights too are rounded on a GPU
     found = []
@@ -89,7 +89,7 @@ def test_states_and_gradients_that_are_rounded_where_they_are_made_change_no_pro
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-def test_a_sum_or_a_product_takes_the_place_of_what_was_there(transposed):
+def test_add_product_adds_or_overwrites(transposed):
     generator = torch.Generator().manual_seed(0)
     a, b, c = (torch.rand(2, *shape, generator=generator).double() for shape in ((5, 7), (7, 4), (5, 4)))
     out = c.transpose(1, 2).contiguous().transpose(1, 2) if transposed else c.clone()
@@ -135,11 +135,11 @@ def memory(monkeypatch):
     return taken
 
 
-def test_what_libraries_take_at_first_is_no_slots_need(memory):
+def test_memory_that_libraries_take_once_is_not_counted_per_slot(memory):
     assert measure_num_slots(make_config(0), device="cuda") == 7  # 200 + 50 + 7 * 100
 
 
 @pytest.mark.parametrize(("size", "expected"), [(349, 0), (350, 1), (500, 2)])
-def test_a_gpu_that_does_not_hold_three_slots_holds_what_it_held(memory, size, expected):
+def test_a_gpu_too_small_for_three_slots_gets_the_number_that_fitted(memory, size, expected):
     memory["size"] = size
     assert measure_num_slots(make_config(0), device="cuda") == expected

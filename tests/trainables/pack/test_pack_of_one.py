@@ -1,4 +1,4 @@
-"""A trial that has a pack to itself, as on a GPU, against ``Training``; which of the two a device gets."""
+"""``PackOfOne``, a single trial on a GPU, against ``Training``; ``begin_trial`` selects one by the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.trial.training import Training
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_it_reports_what_the_trial_reports(variant):
+def test_a_pack_of_one_equals_training(variant):
     """Tied bit for bit; untied up to the order of sums."""
     config = make_config(1, variant)
     training, expected = alone(config, 2)

@@ -42,7 +42,7 @@ def test_bad_input_is_refused(options, message):
         probe_step_seconds(CONFIG, device="cpu", **options)
 
 
-def test_a_process_of_its_own_returns_raises_and_is_another():
+def test_in_own_process_returns_and_raises():
     assert in_own_process(os.getpid) != os.getpid()
     assert in_own_process(int, "12", base=3) == 5
     with pytest.raises(ValueError, match="invalid literal"):

@@ -16,7 +16,7 @@ from trainables.storage.storage import (
 )
 
 
-def test_bytes_come_back_and_go(tmp_path):
+def test_bytes_are_written_read_and_deleted(tmp_path):
     fs, root = open_storage(str(tmp_path / "new"))
     path = f"{root}/a/b.bin"
     assert read_bytes(fs, path) is None
@@ -90,7 +90,7 @@ def no_waiting(monkeypatch):
         OSError(errno.EIO, "AWS Error NETWORK_CONNECTION during PutObject operation: curlCode: 7, Couldn't connect"),
     ],
 )
-def test_what_may_pass_is_waited_for_and_told_once(no_waiting, caplog, error):
+def test_errors_that_may_pass_are_retried_and_logged_once(no_waiting, caplog, error):
     operation = Flaky(error, error, error)
     assert patiently("write", "x", operation) == "done"
     assert operation.calls == 4
@@ -108,14 +108,14 @@ def test_what_may_pass_is_waited_for_and_told_once(no_waiting, caplog, error):
         OSError("AWS Error NO_SUCH_BUCKET during PutObject operation: The specified bucket does not exist"),
     ],
 )
-def test_a_storage_that_says_no_is_not_asked_again(no_waiting, error):
+def test_final_errors_are_not_retried(no_waiting, error):
     operation = Flaky(error)
     with pytest.raises(StorageError, match="cannot write x"):
         patiently("write", "x", operation)
     assert operation.calls == 1
 
 
-def test_patience_has_an_end_that_says_how_long(no_waiting, monkeypatch):
+def test_retries_end_and_the_error_says_after_how_long(no_waiting, monkeypatch):
     monkeypatch.setenv(PATIENCE, "120")
     operation = Flaky(*[OSError(errno.ENOSPC, "No space left on device")] * 1000)
     with pytest.raises(StorageError, match=r"cannot write x, tried for 12\d s: .*No space left"):
@@ -144,7 +144,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"x.pt": b"good"}
 
 
-def test_what_killed_writers_left_is_swept_up(tmp_path):
+def test_temporary_files_of_killed_writers_are_deleted(tmp_path):
     fs, root = open_storage(str(tmp_path / "trial"))
     sweep(fs, root)  # there is nothing yet
     write_bytes(fs, f"{root}/last.pt", b"good")

@@ -60,7 +60,7 @@ def test_distributions_are_those_of_the_model_step_by_step(
         assert distribution.sum() == pytest.approx(1.0, abs=1e-12)
 
 
-def test_they_give_the_single_stream_perplexity(model: LanguageModel) -> None:
+def test_distributions_give_the_single_stream_perplexity(model: LanguageModel) -> None:
     """The same positions, the same contexts: the targets' probabilities are the evaluation's."""
     text = make_text(50)
     found = read_text(model, text, eos_id=EOS, positions=range(50)).distributions
@@ -123,7 +123,7 @@ def test_a_phrase_of_its_own_begins_after_eos_with_a_state_of_zero(model: Langua
     np.testing.assert_allclose(next_word(model, context, eos_id=EOS), step_by_step(model, follows)[-1], rtol=1e-12)
 
 
-def test_in_place_the_state_comes_from_the_text_before(model: LanguageModel) -> None:
+def test_the_state_comes_from_the_text_before_a_position(model: LanguageModel) -> None:
     text = make_text(30)
     in_place = read_text(model, text, eos_id=EOS, positions=[20]).distributions[20]
     alone = next_word(model, text[15:20], eos_id=EOS)
@@ -167,8 +167,8 @@ def test_words_outside_the_vocabulary_are_named_with_the_rule() -> None:
     corpus = make_corpus("a b <unk>")
     np.testing.assert_array_equal(encode("b a b", corpus), [2, 1, 2])
     message = (
-        "every word of a phrase must be in the vocabulary of ptb, written as in its files; a rare word stands as <unk> "
-        "there; got 'a Zebra b apple Zebra', which has 'Zebra', 'apple'"
+        "every word of a phrase must be in the vocabulary of ptb, written as in its files; a rare word is written "
+        "<unk> there; got 'a Zebra b apple Zebra', which has 'Zebra', 'apple'"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         encode("a Zebra b apple Zebra", corpus)

@@ -1,6 +1,6 @@
-"""The toy corpus as ground truth: the recipe of the smallest size shows the paper's effect, and nobody beats the truth.
+"""The toy corpus as ground truth: the smallest size shows the paper's effect, and no loss is below the true one.
 
-``python -m pytest tests/trainables/trial/test_toy_science.py -s`` prints what was found.
+``python -m pytest tests/trainables/trial/test_toy_science.py -s`` prints the perplexities.
 """
 
 import math
@@ -60,7 +60,7 @@ def test_real_beats_the_baseline(nats):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_no_model_beats_the_truth(nats, toy, variant):
+def test_no_model_beats_the_true_loss(nats, toy, variant):
     """The language's own loss on this text, which fluctuates with the text as the model's does."""
     true_nats = -np.log(toy_transitions()[np.append(EOS_ID, toy.valid[:-1]), toy.valid]).mean()
     assert nats[variant].min() > true_nats

@@ -1,4 +1,4 @@
-"""The engine without Ray: threads ask for epochs, as thin trials do."""
+"""The engine without Ray: threads request epochs, as ``PackedTrainable`` does."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_trial_goes_from_a_pack_to_a_process_and_back(tmp_path):
     assert numbers(first + second + third) == numbers(whole)
 
 
-def test_a_diverging_trial_is_told_and_disturbs_nobody(tmp_path):
+def test_a_diverging_trial_fails_alone(tmp_path):
     whole = run(Local(differing(tmp_path / "a", 1)), 4)
     bad = job(tmp_path / "b", "random-0009", lr=1e30, max_grad_norm=1e30)
     packed = run_packed(make_engine(2), [bad, differing(tmp_path / "b", 1)])
@@ -70,7 +70,7 @@ def test_a_diverging_trial_is_told_and_disturbs_nobody(tmp_path):
     assert numbers(packed[1]) == numbers(whole)
 
 
-def test_a_trial_with_a_broken_checkpoint_is_told_and_disturbs_nobody(tmp_path):
+def test_a_trial_with_a_broken_checkpoint_fails_alone(tmp_path):
     whole = run(Local(differing(tmp_path / "a", 1)), 2)
     run(Local(job(tmp_path / "b", "random-0009")), 1)
     next((tmp_path / "b").rglob("last.pt")).write_bytes(b"broken")
@@ -85,8 +85,8 @@ def test_a_trial_of_another_shape_is_refused(tmp_path):
         make_engine().epoch(job(tmp_path, variant="al"))
 
 
-def test_a_trial_that_falls_silent_loses_its_slot_and_may_come_back(tmp_path, monkeypatch):
-    monkeypatch.setattr("trainables.tune.engine.SILENCE_S", 0.2)
+def test_a_trial_without_requests_loses_its_slot_and_can_return(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainables.tune.engine.REQUEST_TIMEOUT_S", 0.2)
     whole = [run(Local(differing(tmp_path / "a", i)), 3) for i in range(2)]
     engine = make_engine(1)
     first = [engine.epoch(differing(tmp_path / "b", 0))]  # and then nothing: its actor is gone

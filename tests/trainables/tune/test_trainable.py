@@ -59,7 +59,7 @@ def numbers(rows):
 
 
 @pytest.mark.parametrize("variant", ["baseline", "al", "re", "real"])
-def test_a_trial_that_comes_back_equals_one_that_never_left(tmp_path, variant):
+def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path, variant):
     whole = run(Local(job(tmp_path / "a", variant=variant)), 4)
     first = run(Local(job(tmp_path / "b", variant=variant)), 2)
     rest = run(Local(job(tmp_path / "b", variant=variant, recorded_epochs=2)), 2)
@@ -127,7 +127,7 @@ def test_an_actor_is_reused_as_if_it_were_new(tmp_path):
     assert numbers(run(trainable, 2)) == numbers(fresh)
 
 
-def test_tunes_own_save_and_load_go_on_bit_for_bit(tmp_path):
+def test_tunes_save_and_load_resume_bit_for_bit(tmp_path):
     whole = run(Local(job(tmp_path / "a")), 4)
     trainable = Local(job(tmp_path / "b"))
     run(trainable, 2)
@@ -145,7 +145,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial_with_the_reason(tmp_path):
     assert "valid_ppl" not in row
 
 
-def test_a_perplexity_beyond_all_numbers_is_a_failure_too(tmp_path, monkeypatch):
+def test_an_overflowing_perplexity_is_a_failure(tmp_path, monkeypatch):
     monkeypatch.setattr("trainables.trial.training.Training.evaluate", lambda *_, **__: 1e4)
     assert Local(job(tmp_path)).step()["failure"]
     monkeypatch.setattr("trainables.trial.training.Training.evaluate", lambda *_, **__: math.nan)
@@ -179,7 +179,7 @@ def test_the_test_split_is_read_once_at_the_end_with_the_best_weights(tmp_path, 
     assert all(torch.equal(state[k], best["model"][k]) for state in seen for k in state)
 
 
-def test_a_confirmation_that_comes_back_for_its_last_epoch_finds_its_best_weights(tmp_path, test_split):
+def test_a_confirmation_resumed_before_its_last_epoch_finds_its_best_weights(tmp_path, test_split):
     options = {"keep_best": True, "evaluate_test": True}
     whole = run(Local(job(tmp_path / "a", **options)), 4)
     run(Local(job(tmp_path / "b", **options)), 3)
