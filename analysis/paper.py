@@ -1,7 +1,7 @@
 """The paper's outputs as data: every number of its Tables 1 to 4, and what its text lets one read off Figure 1.
 
-The counterpart of ``trainables.recipes``, which holds the paper's inputs. Nothing that trains may import this
-module: the numbers here are what a study is compared with, never what it aims at.
+The counterpart of ``trainables.recipes``, which holds the paper's inputs. Nothing that trains may import this module:
+a study is compared with these numbers and never tuned towards them.
 
 "The paper" is Inan, Khosravi and Socher, "Tying Word Vectors and Word Classifiers", ICLR 2017. Settings that it prints
 as ``-`` have no entry here.
@@ -36,7 +36,7 @@ class PaperNumber:
     variant: str | None = None
     """Variant, where the system is one of this project's settings."""
     citation: str | None = None
-    """Whose number it is; None for the paper's own."""
+    """Source of the number; None for the paper's own."""
 
 
 # Table 1, "final word level perplexities", and Table 2, the two halves of the WikiText-2 training split.
@@ -149,7 +149,7 @@ class Prediction:
 
     phrase: str
     next_words: str
-    """What follows in the text."""
+    """The words that follow in the text."""
     variant: str
     words: tuple[tuple[str, str], ...]
     """(word, probability as printed), in descending order: the table has them in two columns of five."""
@@ -195,7 +195,7 @@ TABLE_4: tuple[Prediction, ...] = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class FigureReading:
-    """What the paper states about a subspace distance of Figure 1: a point, or an interval that holds it."""
+    """A subspace distance of Figure 1 as the paper states it: an interval that holds the value."""
 
     panel: str
     beta: float | None

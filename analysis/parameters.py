@@ -1,4 +1,4 @@
-"""Which of the searched parameters a set of trials varies, and their values as they are drawn evenly."""
+"""The parameters that a set of trials varies, and their values on the scale on which they are drawn evenly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comparisons are made of: a configuration's perplexities by seed, where they come from, and what they lack."""
+"""The arms of comparisons: a configuration's perplexities by seed, their trials, and why they may not be judged."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from analysis.measures.settings import (
-    PAPER_ORIGIN,
-    SettingStudy,
-    confirmed_trials,
-    ppl_by_seed,
-    second_session_of,
-    shortfall,
-    study_of,
-    tuned_origin,
-)
+from analysis.measures.settings import confirmed_trials, ppl_by_seed, shortfall, tuned_origin
 from analysis.records.load import Results
 from analysis.records.names import place_name, variant_label
 from analysis.records.sources import TrialKey, keys_of
+from analysis.records.studies import SettingStudy, second_session_of, study_of
 from analysis.records.trials import best_of_search, diverged
 from study.records.records import Setting
+from study.records.trials import PAPER_ORIGIN
 from trainables.recipes import COMPARED, SIZES
 
 NOT_RUN = "not run"
@@ -33,17 +26,17 @@ class Arm:
     place: str
     """Corpus and size, as people call them: ``PTB small``."""
     label: str
-    """What it is there: a variant, as a rule."""
+    """Usually the variant."""
     values: Mapping[int, float] = field(default_factory=dict)
     """Seed -> perplexity, or another positive measure that is better when lower."""
     lacks: str = ""
     """Why its values must not be judged; empty if they may."""
     command: str = ""
-    """What runs the trials that are missing, without its number of seeds."""
+    """Command that runs the missing trials, without its number of seeds."""
     trials: tuple[TrialKey, ...] = ()
-    """Those behind the values."""
+    """The trials behind the values."""
     made_with: Mapping[str, str | None] = field(default_factory=dict)
-    """What arms of one place must share to be compared: precision, epochs, corpus, trials of the search."""
+    """Properties that arms of one place must share: precision, epochs, corpus, trials of the search."""
 
 
 @dataclass

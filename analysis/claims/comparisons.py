@@ -1,6 +1,6 @@
-"""One comparison of a claim's test, and what it decides.
+"""One comparison of a claim's test, and its decision: shown, against or open.
 
-A claim is a conjunction: every comparison that it names must come out. Hence two rules of multiplicity:
+A claim holds if every comparison that it names does. Hence two rules of multiplicity:
 
 * To support it, each comparison is tested at level .05 with no correction (an intersection-union test: Berger, 1982).
   Were one of them untrue, the chance that all come out is no larger than the chance that this one does.
@@ -20,23 +20,23 @@ import scipy.stats
 
 from analysis.claims.arms import Arm
 from analysis.records.sources import TrialKey
-from analysis.stats.contrasts import MARGIN_PPL, Contrast, contrast, holm, seeds_needed
+from analysis.stats.contrasts import MARGIN_PPL, Contrast, contrast, fewest_seeds, holm, seeds_needed
 from analysis.stats.intervals import t_quantile
 
 ALPHA = 0.05
 SHOWN, AGAINST, OPEN, ASIDE = "shown", "against", "open", "aside"
-_MOST = 1_000  # seeds that anybody might train
+_MOST = 1_000  # seeds beyond which no number is given
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What the effect of a comparison is."""
+    """The kind of an effect."""
 
     name: str
     no_difference: float | None = 1.0
     """The effect that means no difference; None where no value does."""
     form: str = ".3f"
-    """How an effect is printed."""
+    """Format of an effect."""
 
 
 PPL_RATIO = Measure("ratio of test perplexities")
@@ -48,14 +48,14 @@ DISTANCE = Measure("distance", None, ".3g")
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One comparison: what was found and what that says of the claim."""
+    """One comparison: its effect, and its decision on the claim."""
 
     name: str
     measure: Measure = PPL_RATIO
     unit: str = "seeds"
-    """What ``num`` counts."""
+    """Unit of ``num``."""
     named: bool = True
-    """Whether the claim names it; others are shown beside it and decide nothing."""
+    """Whether the claim names it; others are shown and decide nothing."""
     arms: tuple[Arm, ...] = ()
     num: int = 0
     effect: float | None = None
@@ -70,13 +70,13 @@ class Comparison:
     decision: str = OPEN
     note: str = ""
     more: str = ""
-    """How many more seeds or trials it would take, where that can be said."""
+    """Estimate of the seeds or trials that would decide it; may be empty."""
     num_needed: int | None = None
     """In all, as the value of ``flag``."""
     flag: str = "--seeds"
     """Of the command that runs them."""
     blocked: str = ""
-    """Why it must not be judged although its arms may be."""
+    """Why it must not be judged, other than what its arms lack."""
 
     @property
     def usable(self) -> bool:
@@ -85,7 +85,7 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What must be known of it: how it came out, what bars it, what its arms lack, and what it would take."""
+        """How it came out, why it may not be judged, and how many seeds or trials would decide it."""
         lacks = dict.fromkeys(arm.lacks for arm in self.arms)
         return tuple(filter(None, (self.note, self.blocked, *lacks, self.more if self.decision == OPEN else "")))
 
@@ -108,7 +108,7 @@ def below(
     measure: Measure = PPL_RATIO,
     named: bool = True,
 ) -> Comparison:
-    """Whether a lies below b, paired over their seeds.
+    """Compares a with b, paired over their seeds; the claim is that a lies below b.
 
     Args:
         name: of the comparison.
@@ -145,7 +145,7 @@ def below(
 
 
 def same(name: str, a: Mapping[int, float], b: Mapping[int, float], *, arms: Sequence[Arm], family: int) -> Comparison:
-    """Whether a and b are equal within 1.0 perplexity, paired over their seeds.
+    """Compares a with b, paired over their seeds; the claim is that they are equal within 1.0 perplexity.
 
     Against the claim is a difference of which the whole interval, of confidence 1 - .05 / ``family``, lies outside.
     """
@@ -154,12 +154,12 @@ def same(name: str, a: Mapping[int, float], b: Mapping[int, float], *, arms: Seq
     found, strict = contrast(a, b), contrast(a, b, confidence=1 - ALPHA / family)
     if found is None or strict is None:
         return replace(made, more="seeds that all arms share") if made.usable else made
-    # The sign-flip test is of "no difference", which nothing here rests on.
+    # The sign-flip p tests "no difference", which is not the claim.
     made = replace(_with_effect(made, found), p=None, opposite=False)
     if not made.usable:
         return made
-    # A second session that is no better leaves the best weights as they are: then every difference is zero.
-    unchanged = found.sd == 0.0 and found.mean == 0.0 and found.num_pairs >= _fewest(ALPHA)
+    # A second session that is no better keeps the best weights of the first: every difference is zero.
+    unchanged = found.sd == 0.0 and found.mean == 0.0 and found.num_pairs >= fewest_seeds(1)
     if found.equivalent or unchanged:
         return replace(made, decision=SHOWN, note=f"equal within {MARGIN_PPL} perplexity")
     low, high = strict.difference_low, strict.difference_high
@@ -169,7 +169,7 @@ def same(name: str, a: Mapping[int, float], b: Mapping[int, float], *, arms: Seq
 
 
 def mixed(arms: Sequence[Arm]) -> str:
-    """What arms of the same place do not share though they must; empty if they can be compared."""
+    """The first property in which arms of one place differ; empty if they can be compared."""
     for place in dict.fromkeys(arm.place for arm in arms):
         own = [arm for arm in arms if arm.place == place]
         for what in dict.fromkeys(key for arm in own for key in arm.made_with):
@@ -181,7 +181,7 @@ def mixed(arms: Sequence[Arm]) -> str:
 
 
 def settle(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Adjusts the p-values of the claim's comparisons (Holm) and decides which of them speak against it."""
+    """Adjusts the p-values of a claim's comparisons (Holm) and decides which are against it."""
     named = [c for c in comparisons if c.named]
     tested = [c.p is not None and c.usable for c in named]
     adjusted = holm([c.p if usable else 1.0 for c, usable in zip(named, tested, strict=True)])
@@ -215,25 +215,20 @@ def _with_effect(made: Comparison, found: Contrast) -> Comparison:
     )  # fmt: skip
 
 
-def _fewest(alpha: float) -> int:
-    """Seeds below which the two-sided sign-flip test cannot reach this level."""
-    return math.ceil(math.log2(2 / alpha))
-
-
 def _seeds_for_difference(found: Contrast, alpha: float) -> int | None:
-    """Seeds for 80 % power at this level, were mean and spread as they seem; None if nobody would train as many."""
+    """Seeds for 80 % power at this level, from the mean and spread found; None if more than ``_MOST``."""
     if not found.sd or not found.mean:
-        return _fewest(alpha) if found.sd is None else None
+        return fewest_seeds(1, alpha=alpha) if found.sd is None else None
     needed = seeds_needed(found.mean, found.sd, alpha=alpha)
-    return None if needed is None or needed > _MOST else max(needed, _fewest(alpha))
+    return None if needed is None or needed > _MOST else max(needed, fewest_seeds(1, alpha=alpha))
 
 
 def _seeds_for_equality(found: Contrast, level: float, alpha: float) -> int | None:
-    """Seeds for 80 % power to find the interval within the margin, were mean and spread as they seem; None if none."""
+    """Seeds for 80 % power to find the interval within the margin, from the mean and spread found; None if none."""
     room = math.log1p(MARGIN_PPL / level) - abs(found.mean)
     if found.sd is None or room <= 0:
         return None
-    z = float(scipy.stats.norm.ppf(0.9))  # the mean may wander off either way
+    z = float(scipy.stats.norm.ppf(0.9))  # two-sided
 
     def enough(num: int) -> bool:
         return (t_quantile(1 - alpha, num - 1) + z) * (found.sd or 0.0) / math.sqrt(num) < room
@@ -242,7 +237,7 @@ def _seeds_for_equality(found: Contrast, level: float, alpha: float) -> int | No
 
 
 def _with_needed(made: Comparison, found: Contrast, needed: Sequence[int | None]) -> Comparison:
-    """Adds how many seeds would decide it, if the difference and the spread are what they seem now."""
+    """Adds how many seeds would decide it, from the mean and spread found."""
     counts = [count for count in needed if count is not None]
     if not counts:
         return replace(made, more=f"more than {_MOST:,} seeds")

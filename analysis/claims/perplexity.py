@@ -11,8 +11,8 @@ from analysis import paper
 from analysis.claims.arms import Arm, Arms
 from analysis.claims.comparisons import Comparison, below
 from analysis.claims.verdicts import Claim, Findings
-from analysis.measures.settings import settings_with_records
 from analysis.records.names import place_name, variant_label
+from analysis.records.studies import settings_with_records
 from analysis.stats.contrasts import MARGIN_PPL, share_of_gain
 from study.records.records import Setting
 from trainables.recipes import COMPARED, VARIANTS
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 TABLE_1 = tuple(dict.fromkeys(Place(n.corpus, n.size or "") for n in paper.NUMBERS if n.table == "Table 1"))
-"""Where the paper reports perplexities; the large WikiText-2 networks are not among them (footnote 5)."""
+"""Places of which the paper reports perplexities: not the large WikiText-2 networks (footnote 5)."""
 SMALL, LARGE, WHOLE = Place("ptb", "small"), Place("ptb", "large"), Place("wikitext2", "small")
 HALVES = tuple(Place(*one) for one in product(*COMPARED["table2"]))
 
@@ -50,7 +50,7 @@ def ratio(a: Arm, b: Arm) -> dict[int, float]:
 
 
 def pair(a: Arm, b: Arm, *, family: int, named: bool = True, equal_is_against: bool = True) -> Comparison:
-    """Whether a lies below b in the same place."""
+    """Compares a with b in the same place."""
     return below(
         f"{a.label} / {b.label}, {a.place}", a.values, b.values, arms=(a, b), family=family,
         equal_is_against=equal_is_against, named=named,
@@ -58,7 +58,7 @@ def pair(a: Arm, b: Arm, *, family: int, named: bool = True, equal_is_against: b
 
 
 def other_places(arms: Arms, named: tuple[Place, ...]) -> Iterator[Place]:
-    """Where else there are records, in the registries' order."""
+    """The other places with records, in the registries' order."""
     found = dict.fromkeys(Place(setting.corpus, setting.size) for setting in settings_with_records(arms.results))
     yield from (place for place in found if place not in named)
 
@@ -76,12 +76,12 @@ def _each_beats_the_baseline(arms: Arms) -> Findings:
             for place in (*TABLE_1, *other_places(arms, TABLE_1))
             for v in IMPROVED
         ],
-        remark=_first_glance(arms),
+        remark=_default_trials(arms),
     )
 
 
-def _first_glance(arms: Arms) -> str:
-    """Where no fresh seed has ended, what the searches' first trials, the paper's recipe, have reached."""
+def _default_trials(arms: Arms) -> str:
+    """Ratios of the searches' default trials, the paper's recipe, where no fresh seed has ended."""
     found = []
     for place in TABLE_1:
         first: dict[str, tuple[int, float]] = {}

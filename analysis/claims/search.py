@@ -1,5 +1,5 @@
-"""Claims that the searches' random draws can settle: moderate changes of tau and alpha (6), and what the paper's
-dropout numbers mean (12)."""
+"""Claims tested on the searches' random draws: moderate changes of tau and alpha (6), and the paper's dropout numbers
+as keep probabilities (12)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from trainables.config import paper_config
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 WINDOW = 0.1
-"""Draws whose drop_prob is nearer than this to a reading stand for it."""
+"""Draws whose drop_prob is nearer than this to a reading count as near it."""
 MIN_NEAR = 4
 """Draws near each reading below which a place is not judged."""
 MIN_DRAWS = 40
-"""Random draws of which enough should lie near each reading, or near the recipe: a window holds a tenth or more."""
+"""Random draws that usually suffice for ``MIN_NEAR``: a window holds a tenth of them or more."""
 AUGMENTED = tuple(name for name, variant in VARIANTS.items() if variant.augmented_loss)
 STEPS = {"tau": "tau", "gamma": "alpha at constant tau"}
 DRAWN = tuple(

@@ -1,4 +1,4 @@
-"""Claims about the same networks trained otherwise: footnote 4's second session (9), and tuned alike (11)."""
+"""Claims about footnote 4's second session (9) and about variants tuned with equal budgets (11)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from analysis.claims.comparisons import VALID_PPL_RATIO, Comparison, below, same
 from analysis.claims.perplexity import ELSE, EQUAL, IMPROVED, RULE, SMALL, TABLE_1, other_places, pair
 from analysis.claims.verdicts import Claim, Findings
 from analysis.measures.sessions import sessions
-from analysis.measures.settings import second_session_of
 from analysis.measures.tuning import tuning_debt
 from analysis.records.names import variant_label
 from analysis.records.sources import trial_keys
+from analysis.records.studies import second_session_of
 from analysis.stats.contrasts import MARGIN_PPL
 from trainables.recipes import VARIANTS
 
@@ -57,11 +57,11 @@ def _gains_survive_tuning(arms: Arms) -> Findings:
         base = arms.tuned(place.setting("baseline"))
         for variant in IMPROVED:
             comparisons.append(pair(arms.tuned(place.setting(variant)), base, family=family, named=place in TABLE_1))
-    return Findings(comparisons=comparisons, remark=_debts(arms))
+    return Findings(comparisons=comparisons, remark=_tuning_debts(arms))
 
 
-def _debts(arms: Arms) -> str:
-    """The part of each lead that goes when both are tuned, where both are."""
+def _tuning_debts(arms: Arms) -> str:
+    """The tuning debt of each variant against the baseline, where both are tuned."""
     found = []
     for place in (*TABLE_1, *other_places(arms, TABLE_1)):
         for variant in IMPROVED:

@@ -1,4 +1,4 @@
-"""From the comparisons of a claim's test to its verdict, in words that a person can check."""
+"""The verdict of a claim from its comparisons, with effects and what is missing in words."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _MOST_ASIDE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a claim's test found."""
+    """The comparisons of a claim's test."""
 
     comparisons: Sequence[Comparison]
     remark: str = ""
-    """A further number that people ask for; the verdict does not rest on it."""
+    """A further number to show; the verdict does not depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Claim:
     claim: str
     """The statement, in our words."""
     where: str
-    """Where the paper makes it."""
+    """Section or table of the paper."""
     test: str
     """The test, stated before the data: what is compared, and which rule gives which verdict."""
     compare: Callable[[Arms], Findings]
@@ -43,9 +43,9 @@ class Verdict(Claim):
     verdict: str
     """``SUPPORTED``, ``CONTRADICTED`` or ``NOT_ENOUGH``."""
     effect: tuple[str, ...]
-    """What was found, in phrases."""
+    """The effects found, in phrases."""
     missing: tuple[str, ...]
-    """What is missing and how many more seeds or trials it would take, in phrases; empty if nothing is."""
+    """Missing trials and the seeds or trials that would decide the claim, in phrases; may be empty."""
     comparisons: tuple[Comparison, ...]
     """Made or missing."""
 
@@ -100,7 +100,7 @@ def _effect(comparisons: Sequence[Comparison]) -> list[str]:
     if len(judged) <= _MOST_SPELLED:
         parts += [spell(c) for c in judged]
     else:
-        # Those that speak against the claim first, then those that are furthest from showing it.
+        # Against the claim first, then open, then the largest effect.
         order = sorted(judged, key=lambda c: (c.decision != AGAINST, c.decision != OPEN, -(c.effect or 0.0)))
         parts += [spell(c) for c in order[: _MOST_SPELLED - 1]]
         parts.append(f"{len(judged) - _MOST_SPELLED + 1} more in the details")
@@ -112,7 +112,7 @@ def _effect(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _missing(named: Sequence[Comparison]) -> list[str]:
-    """What the open comparisons lack, by what it is; then the commands that fill it."""
+    """Reasons why comparisons are open, then the commands that run the missing trials."""
     left = [c for c in named if c.decision == OPEN]
     every = {(s.place, s.label): s for c in named for s in c.arms}
     arms = list({(s.place, s.label): s for c in left for s in c.arms}.values())

@@ -1,4 +1,4 @@
-"""Claims about trained weights: the subspaces of W and L (7, section 6.2), and what they predict (10, section 6.4)."""
+"""Claims about trained weights: the subspaces of W and L (7, section 6.2), and predicted words (10, section 6.4)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from analysis.claims.comparisons import (
 )
 from analysis.claims.perplexity import ELSE, LARGE, RULE, Place
 from analysis.claims.verdicts import Claim, Findings
+from analysis.measures.figure1 import last_epochs, other_setting
 from analysis.records.names import place_name
 from analysis.records.sources import TrialKey, keys_of
 from analysis.stats.intervals import t_interval
 from study.records.records import Setting
+from trainables.data.phrases import NAMED_WORDS
 from trainables.recipes import FIGURE1, TARGET_GRADIENTS
 
-WORDS = ("<unk>", "a", "an", "the")
-"""The words that section 6.4 names."""
 _FIGURE_1 = "python -m study.reproduce figure1"
 
 
@@ -60,29 +60,20 @@ POINTS = (
 
 def _augmented_loss_aligns(arms: Arms) -> Findings:
     order = (FIGURE1.target_gradient, *(g for g in TARGET_GRADIENTS if g != FIGURE1.target_gradient))
-    last = {gradient: _last_epochs(arms, gradient) for gradient in order}
+    last = {gradient: last_epochs(arms.results, gradient) for gradient in order}
     comparisons = [_at_point(point, last[gradient], gradient) for gradient in order for point in POINTS]
     return Findings(comparisons=[c for c in comparisons if c.named or c.num])
 
 
-def _last_epochs(arms: Arms, gradient: str) -> pd.DataFrame:
-    """The last epoch of each complete run of one study: the one with the most of them, section 6.2's setting first."""
-    rows = arms.results.subspace
-    done = rows[(rows["target_gradient"] == gradient) & (rows["status"] == "complete")]
-    done = done[np.isfinite(done["subspace_distance"].astype(float))]
-    if done.empty:
-        return done
-    amounts = {name: (not _other_setting(own), len(own)) for name, own in done.groupby("study", sort=True)}
-    return done[done["study"] == max(amounts, key=lambda name: amounts[name])]
-
-
 def _at_point(point: Point, last: pd.DataFrame, gradient: str) -> Comparison:
-    runs = last[np.isclose(last["beta"], point.beta) & np.isclose(last["tau"], point.tau)].sort_values("seed")
+    runs = last[last["done"] & np.isclose(last["beta"], point.beta) & np.isclose(last["tau"], point.tau)].sort_values(
+        "seed"
+    )
     named = gradient == FIGURE1.target_gradient
     where = f"beta {point.beta:g}, tau {point.tau:g}" + ("" if named else f", gradient {gradient}")
     arm = Arm(
-        place="section 6.2", label=where, lacks=NOT_RUN if runs.empty else _other_setting(runs), command=_FIGURE_1,
-        trials=keys_of(runs),
+        place="section 6.2", label=where, command=_FIGURE_1, trials=keys_of(runs),
+        lacks=NOT_RUN if runs.empty else ", ".join(other_setting(runs)),
     )  # fmt: skip
     made = Comparison(
         name=f"distance at {where}", measure=DISTANCE, unit="runs", named=named, arms=(arm,), num=len(runs),
@@ -105,17 +96,6 @@ def _at_point(point: Point, last: pd.DataFrame, gradient: str) -> Comparison:
     return replace(made, more=f"more runs than {len(runs)}", num_needed=max(len(runs) + 1, paper.FIGURE_1_RUNS))
 
 
-def _other_setting(runs: pd.DataFrame) -> str:
-    """In what the runs differ from section 6.2's setting; empty if in nothing."""
-    found = [f"on {corpus} instead of ptb" for corpus in sorted(set(runs["corpus"]) - {"ptb"})]
-    for name, words in (("hidden_size", "units"), ("num_tokens", "tokens")):
-        wanted = getattr(FIGURE1, name)
-        found += [f"{number:,} {words}, not {wanted:,}" for number in sorted(set(runs[name])) if number != wanted]
-    short = [n for n in sorted(set(runs["num_epochs"])) if n < FIGURE1.num_epochs]
-    found += [f"runs of {n} epochs, the full length is {FIGURE1.num_epochs}" for n in short]
-    return ", ".join(found)
-
-
 def _real_predicts_fewer_frequent_words(arms: Arms) -> Findings:
     mass = arms.results.word_mass
     found = mass.loc[mass["split"] == "test", ["corpus", "size"]].drop_duplicates()
@@ -127,11 +107,11 @@ def _real_predicts_fewer_frequent_words(arms: Arms) -> Findings:
 
 def _masses(arms: Arms, place: Place, column: str) -> Iterator[Comparison]:
     elsewhere = column == "mean_probability_elsewhere"
-    for word in WORDS:
+    for word in NAMED_WORDS:
         real, base = (_mass(arms, place.setting(variant), word, column) for variant in ("real", "baseline"))
         yield below(
             f'P("{word}") of REAL / VD-LSTM{"" if elsewhere else " over all positions"}, {place_name(*place)}',
-            real.values, base.values, arms=(real, base), family=len(WORDS), equal_is_against=False, in_ppl=False,
+            real.values, base.values, arms=(real, base), family=len(NAMED_WORDS), equal_is_against=False, in_ppl=False,
             measure=PROBABILITY_RATIO, named=elsewhere and place == LARGE,
         )  # fmt: skip
 
@@ -166,8 +146,8 @@ CLAIMS = (
         number=10,
         claim="REAL gives lower probability to <unk> and to very frequent words than the baseline.",
         where="section 6.4, Table 4",
-        test=f"""PTB, large: the mean probability that REAL and VD-LSTM give to each of {", ".join(WORDS)} over the
-        positions of the test split where another word follows, on ln(probability): four comparisons.
+        test=f"""PTB, large: the mean probability that REAL and VD-LSTM give to each of {", ".join(NAMED_WORDS)} over
+        the positions of the test split where another word follows, on ln(probability): four comparisons.
         {RULE.replace("Means of ln(test perplexity) under", "Under")}. No margin of equality applies{ELSE}""",
         compare=_real_predicts_fewer_frequent_words,
     ),

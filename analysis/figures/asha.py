@@ -1,7 +1,7 @@
-"""What ASHA does to a search, and what it would have cost: two figures.
+"""Two figures of ASHA.
 
-``asha_rungs``: a line per trial, the rungs, and how many are stopped at each. ``asha_audit``: the trials that ASHA
-might not stop, by what it would have done to them.
+``asha_rungs``: a line per trial, the rungs, and the number of trials stopped at each. ``asha_audit``: the trials that
+ASHA might not stop, those that it would have stopped beside the others.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from analysis.figures import axes as parameters
 from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import (
+    OfStudy,
+    StudiesInfo,
     by_group,
     counted,
     curves,
@@ -31,11 +33,10 @@ from analysis.figures.panels import (
     status_counts,
     studies,
 )
-from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
 from analysis.records.names import place_title
+from analysis.records.studies import SettingStudy
 from analysis.records.trials import best_of_search, protected
-from study.records.records import Setting
 from trainables.recipes import VARIANTS
 
 
@@ -51,11 +52,9 @@ class Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RungsOfStudy:
+class RungsOfStudy(OfStudy):
     """The tpe block of one study and ASHA's rungs."""
 
-    setting: Setting
-    study: str
     rungs: tuple[int, ...]
     num_stopped: tuple[int, ...]
     """At each rung."""
@@ -67,15 +66,8 @@ class RungsOfStudy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RungsInfo:
-    """The studies with a tpe trial that has an epoch, in the registries' order of settings."""
-
-    studies: tuple[RungsOfStudy, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no such study."""
-        return not self.studies
+class RungsInfo(StudiesInfo[RungsOfStudy]):
+    """The studies with a tpe trial that has an epoch."""
 
     def frame(self) -> pd.DataFrame:
         """A row per trial, with the rung at which it was stopped."""
@@ -202,7 +194,7 @@ def _rungs_note(one: RungsOfStudy) -> str:
         "Epochs saved: of the trials that it might stop and that have ended. The first epochs are cut off."
     ),
     draw=draw_rungs,
-    parts=lambda info: parts_by_corpus(info.studies, lambda items: RungsInfo(studies=items)),
+    parts=parts_by_corpus,
     needs="no trial of a tpe block has finished an epoch yet",
 )
 def asha_rungs(results: Results) -> RungsInfo:
@@ -261,15 +253,13 @@ class ProtectedTrial:
     ppl: float
     """Lowest validation perplexity."""
     would_stop_epoch: int | None
-    """Where ASHA would have stopped it; None where it would not."""
+    """Epoch at which ASHA would have stopped it; None where it would not."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audit:
+class Audit(OfStudy):
     """The protected trials of one study."""
 
-    setting: Setting
-    study: str
     trials: tuple[ProtectedTrial, ...]
     num_failed: int
     num_unfinished: int
@@ -280,15 +270,8 @@ class Audit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditInfo:
-    """The studies with two or more complete protected trials, in the registries' order of settings."""
-
-    studies: tuple[Audit, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is none."""
-        return not self.studies
+class AuditInfo(StudiesInfo[Audit]):
+    """The studies with two or more complete protected trials."""
 
     def frame(self) -> pd.DataFrame:
         """A row per trial."""
@@ -377,7 +360,7 @@ def _audit_note(found: Sequence[Audit]) -> str:
         "kept: above zero, stopping loses nothing. Trials above the panel stand at its upper edge."
     ),
     draw=draw_audit,
-    parts=lambda info: parts_by_corpus(info.studies, lambda items: AuditInfo(studies=items)),
+    parts=parts_by_corpus,
     needs="no study has two complete trials that ASHA might not stop yet",
 )
 def asha_audit(results: Results) -> AuditInfo:

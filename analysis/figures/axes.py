@@ -1,7 +1,4 @@
-"""How figures show the parameters that a study searches: their labels, and a place on an axis for each value.
-
-Which parameters there are, with their scales and labels, is declared in ``study.records.parameters``.
-"""
+"""Labels and axes of the searched parameters, as ``study.records.parameters`` declares them."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _STEPS = (
     (1.0, 3.0),
     (1.0,),
 )
-"""Digits that a logarithmic axis is labelled with: as many as find room."""
+"""Leading digits of the ticks of a logarithmic axis, from dense to sparse."""
 
 
 def is_log(name: str) -> bool:
@@ -71,7 +68,7 @@ def set_axis(ax: Axes, name: str, low: float, high: float) -> None:
 
 
 def log_ticks(low: float, high: float, *, at_most: int = 4) -> list[float]:
-    """Round numbers between two positive ones, for the ticks of a logarithmic axis: few, and evenly thinned out."""
+    """Round numbers between two positive ones, at most ``at_most``, for the ticks of a logarithmic axis."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     for steps in _STEPS:
         ticks = [float(f"{step * 10.0**decade:g}") for decade in decades for step in steps]

@@ -1,4 +1,4 @@
-"""How fast a search gets better: the best trial so far, by trials and by device-hours."""
+"""The best trial of a search so far, by trials and by device-hours."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, counted, optional, parts_by_corpus, span, studies, time_unit
-from analysis.measures.settings import SettingStudy
+from analysis.figures.panels import (
+    OfStudy,
+    StudiesInfo,
+    by_group,
+    counted,
+    optional,
+    parts_by_corpus,
+    span,
+    studies,
+    time_unit,
+)
 from analysis.records.load import Results
 from analysis.records.names import place_title
-from study.records.records import Setting
+from analysis.records.studies import SettingStudy
 
 
 @dataclass(frozen=True, kw_only=True)
-class BestSoFar:
+class BestSoFar(OfStudy):
     """One search, its trials in the order in which they ended."""
 
-    setting: Setting
-    study: str
     trial_ids: tuple[str, ...]
     statuses: tuple[str, ...]
     ppl: tuple[float | None, ...]
@@ -36,17 +43,15 @@ class BestSoFar:
     num_unfinished: int
     """Trials that have started and not ended: they are in none of the above."""
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a trial has a value."""
+        return bool(self.best) and self.best[-1] is not None
+
 
 @dataclass(frozen=True, kw_only=True)
-class BestSoFarInfo:
-    """The searches, in the registries' order of settings."""
-
-    searches: tuple[BestSoFar, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no search has a value."""
-        return not any(_last(search) for search in self.searches)
+class BestSoFarInfo(StudiesInfo[BestSoFar]):
+    """The searches."""
 
     def frame(self) -> pd.DataFrame:
         """A row per trial."""
@@ -57,7 +62,7 @@ class BestSoFarInfo:
                     **s.setting._asdict(), "num_trials": i, "device_h": hours, "trial_id": trial_id, "status": status,
                     "valid_ppl": ppl, "best_so_far": best, "study": s.study,
                 }
-                for s in self.searches
+                for s in self.studies
                 for i, (trial_id, status, ppl, best, hours) in enumerate(
                     zip(*(getattr(s, column) for column in columns), strict=True), start=1
                 )
@@ -65,13 +70,9 @@ class BestSoFarInfo:
         )  # fmt: skip
 
 
-def _last(search: BestSoFar) -> float | None:
-    return search.best[-1] if search.best else None
-
-
 def draw_best_so_far(info: BestSoFarInfo) -> Canvas:
     """Two panels per corpus and size: by trial, with the trials themselves, and by device-hours."""
-    groups = by_group([s for s in info.searches if _last(s) is not None])
+    groups = by_group(info.drawn)
     with style.style():
         figure, axes = layout.grid(len(groups), 2, height=2.3, right=1.0, between=(0.35, 0.95))
         for row, (corpus, size, searches) in zip(axes, groups, strict=True):
@@ -95,7 +96,7 @@ def draw_best_so_far(info: BestSoFarInfo) -> Canvas:
             row[0].set_ylabel("best validation perplexity")
             layout.share_y(row[0], row[1:])
             layout.label_ends(figure, row[1], ends)
-        handles = layout.variant_handles(s.setting.variant for s in info.searches)
+        handles = layout.variant_handles(s.setting.variant for s in info.drawn)
         marks = [("o", "trial"), ("v", "stopped by ASHA"), ("x", "failed")]
         handles += [layout.mark(text, marker, alpha=0.6) for marker, text in marks]
         layout.key(figure, handles, columns=7)
@@ -143,14 +144,12 @@ def _note(searches: list[BestSoFar]) -> str:
         "that failed are marked at the upper edge and count; trials above the panel are cut off."
     ),
     draw=draw_best_so_far,
-    parts=lambda info: parts_by_corpus(
-        (s for s in info.searches if _last(s) is not None), lambda items: BestSoFarInfo(searches=items)
-    ),
+    parts=parts_by_corpus,
     needs="no trial of a search has ended yet",
 )
 def best_so_far(results: Results) -> BestSoFarInfo:
     """Every search with a trial that has ended."""
-    return BestSoFarInfo(searches=tuple(_best_so_far(study) for study in studies(results)))
+    return BestSoFarInfo(studies=tuple(_best_so_far(study) for study in studies(results)))
 
 
 def _best_so_far(study: SettingStudy) -> BestSoFar:

@@ -1,4 +1,4 @@
-"""What an epoch and a trial cost, by variant."""
+"""Device-seconds of an epoch and of a trial, by variant."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ from matplotlib.figure import Figure as Canvas
 
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, counted, parts_by_corpus, span, studies, time_unit
-from analysis.measures.settings import SettingStudy
+from analysis.figures.panels import OfStudy, StudiesInfo, by_group, counted, parts_by_corpus, span, studies, time_unit
 from analysis.records.load import Results
 from analysis.records.names import place_title
-from study.records.records import Setting
+from analysis.records.studies import SettingStudy
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class Cost(OfStudy):
     """Seconds of one study's trials, in the order of ``trial_ids``."""
 
-    setting: Setting
-    study: str
     trial_ids: tuple[str, ...]
     statuses: tuple[str, ...]
     epoch_s: tuple[float, ...]
@@ -35,15 +32,8 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CostInfo:
-    """The studies with a finished epoch, in the registries' order of settings."""
-
-    studies: tuple[Cost, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is none."""
-        return not self.studies
+class CostInfo(StudiesInfo[Cost]):
+    """The studies with a finished epoch."""
 
     def frame(self) -> pd.DataFrame:
         """A row per trial."""
@@ -130,7 +120,7 @@ def _cost_note(found: Sequence[Cost]) -> str:
         "blocks. Trials that share a device share its time."
     ),
     draw=draw_cost,
-    parts=lambda info: parts_by_corpus(info.studies, lambda items: CostInfo(studies=items)),
+    parts=parts_by_corpus,
     needs="no trial has finished an epoch yet",
 )
 def costs(results: Results) -> CostInfo:

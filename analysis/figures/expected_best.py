@@ -1,4 +1,4 @@
-"""The expected best of n random draws: how good a search of a given size would have been, by trials and by hours."""
+"""The expected best of n random draws, by draws and by device-hours."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, counted, optional, parts_by_corpus, span, studies, time_unit
+from analysis.figures.panels import (
+    OfStudy,
+    StudiesInfo,
+    by_group,
+    counted,
+    optional,
+    parts_by_corpus,
+    span,
+    studies,
+    time_unit,
+)
 from analysis.measures.best_of_n import expected_best_frame, random_block
-from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
 from analysis.records.names import place_title
+from analysis.records.studies import SettingStudy
 from analysis.stats.intervals import CONFIDENCE
-from study.records.records import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpectedBest:
+class ExpectedBest(OfStudy):
     """The random block of one study; all perplexities are for n = 1, 2, ... draws."""
 
-    setting: Setting
-    study: str
     trial_ids: tuple[str, ...]
     device_h: tuple[float, ...]
     """n times the mean of a trial."""
@@ -45,15 +52,8 @@ class ExpectedBest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpectedBestInfo:
-    """The random blocks, in the registries' order of settings."""
-
-    blocks: tuple[ExpectedBest, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no random draw has ended."""
-        return not self.blocks
+class ExpectedBestInfo(StudiesInfo[ExpectedBest]):
+    """The random blocks."""
 
     def frame(self) -> pd.DataFrame:
         """A row per block and number of draws."""
@@ -64,7 +64,7 @@ class ExpectedBestInfo:
                     "v_ppl": b.v_ppl[i], "median_low": b.median_low[i], "median_high": b.median_high[i],
                     "num_diverged": b.num_diverged, "study": b.study, "trial_ids": b.trial_ids,
                 }
-                for b in self.blocks
+                for b in self.studies
                 for i in range(len(b.u_ppl))
             ]
         )  # fmt: skip
@@ -72,7 +72,7 @@ class ExpectedBestInfo:
 
 def draw_expected_best(info: ExpectedBestInfo) -> Canvas:
     """Two panels per corpus and size: by draws and by device-hours."""
-    groups = by_group(info.blocks)
+    groups = by_group(info.studies)
     with style.style():
         figure, axes = layout.grid(len(groups), 2, height=2.4, right=1.0, between=(0.35, 1.0))
         for row, (corpus, size, blocks) in zip(axes, groups, strict=True):
@@ -94,7 +94,7 @@ def draw_expected_best(info: ExpectedBestInfo) -> Canvas:
             layout.share_y(row[0], row[1:])
             ends = [(b.u_ppl[-1], f"{style.short_label(b.setting.variant)} {b.u_ppl[-1]:.1f}", b) for b in blocks]
             layout.label_ends(figure, row[1], [(y, text, style.colour(b.setting.variant)) for y, text, b in ends])
-        handles: list[Artist] = [*layout.variant_handles(b.setting.variant for b in info.blocks)]
+        handles: list[Artist] = [*layout.variant_handles(b.setting.variant for b in info.studies)]
         handles.append(Patch(color=style.GREY, alpha=0.2, linewidth=0, label=f"{CONFIDENCE:.0%} bounds of the median"))
         layout.key(figure, handles, columns=6)
     return figure
@@ -110,7 +110,7 @@ def _curve(ax: Axes, x: tuple[float, ...], block: ExpectedBest) -> None:
 
 
 def _limits(blocks: list[ExpectedBest]) -> tuple[float, float]:
-    """The first draws of a wide space lie far above the rest: from the third on all can be seen."""
+    """Cuts off the first two draws, which lie far above the rest in a wide space."""
     low = min(v for b in blocks for v in (b.u_ppl[-1], *b.median_low) if v is not None)
     early = max(b.u_ppl[min(2, len(b.u_ppl) - 1)] for b in blocks)
     worst = max(b.u_ppl[-1] for b in blocks)
@@ -135,13 +135,13 @@ def _note(blocks: list[ExpectedBest]) -> str:
         "trial. A trial that diverged counts as the uniform distribution. The first draws are cut off."
     ),
     draw=draw_expected_best,
-    parts=lambda info: parts_by_corpus(info.blocks, lambda items: ExpectedBestInfo(blocks=items)),
+    parts=parts_by_corpus,
     needs="no trial of a random block has ended yet",
 )
 def expected_best_curves(results: Results) -> ExpectedBestInfo:
     """Every study with a random draw that has ended."""
     blocks = (_block(study) for study in studies(results))
-    return ExpectedBestInfo(blocks=tuple(block for block in blocks if block is not None))
+    return ExpectedBestInfo(studies=tuple(block for block in blocks if block is not None))
 
 
 def _block(study: SettingStudy) -> ExpectedBest | None:

@@ -1,4 +1,4 @@
-"""What a trial's first epochs already say of its end, epoch by epoch."""
+"""How well each epoch predicts the end of a trial: rank correlation and regret."""
 
 from __future__ import annotations
 
@@ -13,20 +13,17 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures import layout, style
 from analysis.figures.asha import rungs_of
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, optional, parts_by_corpus, span, studies
+from analysis.figures.panels import OfStudy, StudiesInfo, by_group, optional, parts_by_corpus, span, studies
 from analysis.measures.fidelity import fidelity, unpruned_epochs
-from analysis.measures.settings import SettingStudy
 from analysis.records.load import Results
 from analysis.records.names import place_title
-from study.records.records import Setting
+from analysis.records.studies import SettingStudy
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fidelity:
-    """What choosing at each epoch would have given, in one study."""
+class Fidelity(OfStudy):
+    """Rank correlation and regret at each epoch of one study."""
 
-    setting: Setting
-    study: str
     trial_ids: tuple[str, ...]
     epochs: tuple[int, ...]
     spearman: tuple[float | None, ...]
@@ -37,15 +34,8 @@ class Fidelity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FidelityInfo:
-    """The studies with two or more unpruned trials, in the registries' order of settings."""
-
-    studies: tuple[Fidelity, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is none."""
-        return not self.studies
+class FidelityInfo(StudiesInfo[Fidelity]):
+    """The studies with two or more unpruned trials."""
 
     def frame(self) -> pd.DataFrame:
         """A row per study and epoch."""
@@ -105,7 +95,7 @@ def draw_fidelity(info: FidelityInfo) -> Canvas:
         "reached the end are survivors."
     ),
     draw=draw_fidelity,
-    parts=lambda info: parts_by_corpus(info.studies, lambda items: FidelityInfo(studies=items)),
+    parts=parts_by_corpus,
     needs="no study has two complete trials that ASHA might not stop yet",
 )
 def fidelities(results: Results) -> FidelityInfo:

@@ -1,8 +1,7 @@
-"""What a figure is: a data function and a draw function, joined by ``register``.
+"""A figure: a data function and a draw function, joined by ``register``.
 
-The data function turns ``Results`` into an info object: plain data, which a test can compare. The draw function sees
-nothing but that object. A figure that would be too large in one piece also says how its info falls into parts, each
-of which is drawn as a picture of its own.
+The data function turns ``Results`` into an info object: plain data, which a test can compare. The draw function takes
+that object alone. ``parts`` splits the info of a large figure into several pictures.
 
 ``analysis.figures`` imports every module that registers one: take ``drawings`` from there.
 """
@@ -22,7 +21,7 @@ Section = Literal["paper", "study"]
 
 
 class Info(Protocol):
-    """What a data function returns."""
+    """The plain data of a figure."""
 
     @property
     def is_empty(self) -> bool:
@@ -54,11 +53,11 @@ class Figure:
     data: Callable[[Results], Any]
     """Results -> Info."""
     draw: Callable[[Any], Canvas]
-    """Info -> what is saved."""
+    """Info -> figure of matplotlib."""
     needs: str = "no records to draw it from yet"
-    """What is missing if there is nothing to draw."""
+    """Text shown if there is nothing to draw."""
     parts: Callable[[Any], Iterable[Part]] | None = None
-    """Info -> the parts that become pictures of their own; None where the figure is one picture."""
+    """Info -> its pictures; None where the figure is one picture."""
 
 
 @dataclass(frozen=True)

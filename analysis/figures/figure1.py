@@ -1,4 +1,4 @@
-"""Figure 1: how near the output projection comes to the input embedding when the augmented loss drives it (6.2)."""
+"""Figure 1: the distance between output projection and input embedding under the augmented loss (section 6.2)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from analysis import paper
 from analysis.figures import layout, style
 from analysis.figures.figure import register
 from analysis.figures.panels import span
+from analysis.measures.figure1 import last_epochs, other_setting
 from analysis.records.load import Results
-from analysis.records.names import corpus_title
 from analysis.stats.intervals import CONFIDENCE, t_interval
 from trainables.recipes import FIGURE1, TARGET_GRADIENTS
 
@@ -52,7 +52,7 @@ class Point:
     last_epochs: tuple[int, ...]
     """Of the same runs: a run may end before its last epoch, where the distance no longer falls."""
     other_setting: str
-    """In what the runs differ from section 6.2's setting; empty if in nothing."""
+    """How the runs differ from section 6.2's setting; empty if they do not."""
     study: str
     trial_ids: tuple[str, ...]
 
@@ -133,7 +133,7 @@ def draw_subspace(info: SubspaceInfo) -> Canvas:
 
 
 def _series(ax: Axes, points: list[Point], gradient: str, shift: float) -> None:
-    """Mean, interval and runs of one way of the target's gradient, a little to the side of the other's."""
+    """Draws mean, interval and runs of one target gradient, shifted to the side of the other's."""
     colour = _colour(gradient)
     at = [p.at + shift for p in points]
     x = [p.at + shift for p in points for _ in p.distances]
@@ -149,7 +149,7 @@ def _series(ax: Axes, points: list[Point], gradient: str, shift: float) -> None:
 
 
 def _paper_readings(ax: Axes, panel: str) -> None:
-    """What can be read off the paper: a bracket at a point, a band where a reading is for the whole panel."""
+    """Draws the paper's readings: a bracket at a point, a band where a reading is for the whole panel."""
     for reading in paper.FIGURE_1:
         if reading.panel != panel:
             continue
@@ -227,30 +227,15 @@ def _note(points: list[Point]) -> str:
     needs="section 6.2's experiment has no complete run yet: python -m study.reproduce figure1",
 )
 def subspace_distances(results: Results) -> SubspaceInfo:
-    """The runs of section 6.2 by setting.
-
-    Of several studies with the same target gradient, one in section 6.2's setting stands before others, then the one
-    with the most complete runs.
-    """
-    rows = results.subspace
-    last = rows.drop_duplicates(["study", "trial_id"], keep="last")
-    complete = last["status"] == "complete"  # after all its epochs, or where the distance no longer fell
-    done = complete & np.isfinite(last["subspace_distance"].astype(float))
-    last = last.assign(done=done, failed=(last["status"] == "failed") | (complete & ~done))
+    """The runs of section 6.2 by setting, of one study per target gradient."""
     points = []
-    for gradient, runs in last.groupby("target_gradient", sort=True):
-        amounts = {
-            study: (not _other_setting(own), own["done"].sum()) for study, own in runs.groupby("study", sort=True)
-        }
-        study = max(amounts, key=lambda name: amounts[name])
-        own = runs[runs["study"] == study]
+    for gradient in sorted(results.subspace["target_gradient"].dropna().unique()):
+        own = last_epochs(results, gradient)
         for panel, chosen, place in (
             ("a", own[np.isclose(own["tau"], FIGURE1.tau)], "beta"),
             ("b", own[np.isclose(own["beta"], PANEL_B_BETA)], "tau"),
         ):
-            points += [
-                _point(panel, str(gradient), str(study), trials) for _, trials in chosen.groupby(place, sort=True)
-            ]
+            points += [_point(panel, gradient, trials) for _, trials in chosen.groupby(place, sort=True)]
     return SubspaceInfo(points=tuple(sorted(points, key=lambda p: (p.panel, _rank(p.target_gradient), p.at))))
 
 
@@ -259,16 +244,7 @@ def _rank(gradient: str) -> tuple[bool, str]:
     return gradient != FIGURE1.target_gradient, gradient
 
 
-def _other_setting(runs: pd.DataFrame) -> str:
-    found = [f"on {corpus_title(corpus)}, not PTB" for corpus in sorted(set(runs["corpus"]) - {"ptb"})]
-    for name, unit in (("hidden_size", "units"), ("num_tokens", "tokens"), ("num_epochs", "epochs")):
-        wanted = getattr(FIGURE1, name)
-        others = sorted({int(n) for n in runs[name].dropna()} - {wanted})
-        found += [f"{n:,} {unit}, not {wanted:,}" for n in others if name != "num_epochs" or n < wanted]
-    return "; ".join(found)
-
-
-def _point(panel: str, gradient: str, study: str, runs: pd.DataFrame) -> Point:
+def _point(panel: str, gradient: str, runs: pd.DataFrame) -> Point:
     complete = runs[runs["done"]].sort_values(["seed", "trial_id"])
     distances = tuple(float(d) for d in complete["subspace_distance"])
     mean, _, low, high, _ = t_interval(distances) if distances else (None,) * 5
@@ -278,7 +254,7 @@ def _point(panel: str, gradient: str, study: str, runs: pd.DataFrame) -> Point:
         panel=panel, target_gradient=gradient, beta=float(runs["beta"].iloc[0]), tau=float(runs["tau"].iloc[0]),
         distances=distances, mean=mean, low=low, high=high, centred=centred, explained=explained,
         num_failed=int(runs["failed"].sum()),
-        num_unfinished=int((~runs["done"] & ~runs["failed"]).sum()), study=study,
-        last_epochs=tuple(int(e) for e in complete["epoch"]), other_setting=_other_setting(runs),
+        num_unfinished=int((~runs["done"] & ~runs["failed"]).sum()), study=str(runs["study"].iloc[0]),
+        last_epochs=tuple(int(e) for e in complete["epoch"]), other_setting="; ".join(other_setting(runs)),
         trial_ids=tuple(complete["trial_id"]),
     )  # fmt: skip

@@ -16,20 +16,18 @@ from matplotlib.ticker import MaxNLocator
 from analysis import paper
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, curves, span, studies
-from analysis.measures.settings import SettingStudy
+from analysis.figures.panels import OfStudy, StudiesInfo, by_group, curves, span, studies
 from analysis.records.load import Results
 from analysis.records.names import place_title
+from analysis.records.studies import SettingStudy
 from analysis.stats.intervals import CONFIDENCE, t_quantile
-from study.records.records import Setting
 from study.records.trials import PAPER_ORIGIN
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class Curve(OfStudy):
     """Validation perplexity by epoch of one setting under the paper's recipe."""
 
-    setting: Setting
     epochs: tuple[int, ...]
     ppl: tuple[float, ...]
     """Mean over seeds on the scale of ln(perplexity)."""
@@ -38,22 +36,14 @@ class Curve:
     """Ends of the t-interval; empty for a single seed."""
     source: str
     """``confirm`` or ``default``: the block of the trials."""
-    study: str
     trial_ids: tuple[str, ...]
     paper_ppl: float | None
     """The paper's final validation perplexity of the setting."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CurvesInfo:
-    """The curves of Figure 2, in the registries' order of settings."""
-
-    curves: tuple[Curve, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no setting has an epoch to show."""
-        return not self.curves
+class CurvesInfo(StudiesInfo[Curve]):
+    """The curves of Figure 2."""
 
     def frame(self) -> pd.DataFrame:
         """A row per setting and epoch."""
@@ -63,7 +53,7 @@ class CurvesInfo:
                 "low": curve.low[i] if curve.low else None, "high": curve.high[i] if curve.high else None,
                 "study": curve.study, "trial_ids": curve.trial_ids,
             }
-            for curve in self.curves
+            for curve in self.studies
             for i, (epoch, ppl) in enumerate(zip(curve.epochs, curve.ppl, strict=True))
         ]  # fmt: skip
         return pd.DataFrame(rows)
@@ -71,7 +61,7 @@ class CurvesInfo:
 
 def draw_training_curves(info: CurvesInfo) -> Canvas:
     """A panel per corpus and size, two in a row; the first epochs, far above the rest, leave the panel."""
-    panels = by_group(info.curves)
+    panels = by_group(info.studies)
     num_columns = min(2, len(panels))
     num_rows = -(-len(panels) // num_columns)
     with style.style():
@@ -96,8 +86,8 @@ def draw_training_curves(info: CurvesInfo) -> Canvas:
         for ax in axes[:, 0]:
             ax.set_ylabel("validation perplexity")
         layout.remove_unused(axes, len(panels))
-        handles = layout.variant_handles(curve.setting.variant for curve in info.curves)
-        if any(curve.paper_ppl is not None for curve in info.curves):
+        handles = layout.variant_handles(curve.setting.variant for curve in info.studies)
+        if any(curve.paper_ppl is not None for curve in info.studies):
             label = "the paper's final value"
             handles.append(Line2D([], [], color=style.GREY, linestyle="", marker="<", markersize=5.5, label=label))
         layout.key(figure, handles, columns=5 if num_columns > 1 else 3)
@@ -120,7 +110,7 @@ def draw_training_curves(info: CurvesInfo) -> Canvas:
 def training_curves(results: Results) -> CurvesInfo:
     """Figure 2 for every setting with an epoch under the paper's recipe."""
     found = (_curve(study, results) for study in studies(results))
-    return CurvesInfo(curves=tuple(curve for curve in found if curve is not None))
+    return CurvesInfo(studies=tuple(curve for curve in found if curve is not None))
 
 
 def _curve(study: SettingStudy, results: Results) -> Curve | None:

@@ -1,4 +1,4 @@
-"""The variants against the baseline, a line each: Table 1 as a picture, with how sure each difference is."""
+"""Forest plot: each variant's perplexity over the baseline's, with its interval; Table 1 as a picture."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Line:
     """Why there is no ratio or no interval; empty if nothing is missing."""
     paper_ratio: float | None
     seeds: tuple[int, ...]
-    """Those that both have."""
+    """Seeds that both have."""
     studies: tuple[str, str]
     """The variant's and the baseline's."""
     trial_ids: tuple[tuple[str, ...], tuple[str, ...]]

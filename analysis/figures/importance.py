@@ -1,4 +1,4 @@
-"""Which hyperparameters decide whether a random draw is among the best: PED-ANOVA, with how far its ranks move."""
+"""Importance of the searched parameters among the random draws: PED-ANOVA, above its permutation null."""
 
 from __future__ import annotations
 
@@ -8,138 +8,104 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 
 from analysis.figures import axes as parameters
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, optional, parts_by_corpus, span, studies
+from analysis.figures.panels import OfStudy, StudiesInfo, by_group, parts_by_corpus, span, studies
 from analysis.measures.best_of_n import random_block
-from analysis.measures.settings import SettingStudy
 from analysis.parameters import searched
 from analysis.records.load import Results
 from analysis.records.names import place_title
-from analysis.stats.importance import QUANTILE, importance_ranks
-from analysis.stats.intervals import CONFIDENCE
+from analysis.records.studies import SettingStudy
+from analysis.stats.importance import MIN_DRAWS, QUANTILE, ped_anova
 from study.records.parameters import PARAMETERS
-from study.records.records import Setting
-
-MIN_DRAWS = 8
-"""Of fewer draws, two best ones or less, nothing is said."""
-NUM_BOOTSTRAP = 60
 
 
 @dataclass(frozen=True, kw_only=True)
-class Importance:
-    """One study's importances, the most important parameter first."""
+class StudyImportance(OfStudy):
+    """One study's importances."""
 
-    setting: Setting
-    study: str
     trial_ids: tuple[str, ...]
-    """The random draws behind it; none where there are too few."""
+    """The random draws behind them; none where there are too few."""
     num_draws: int
-    parameters: tuple[str, ...]
-    shares: tuple[float, ...]
-    rank_low: tuple[float | None, ...]
-    rank_high: tuple[float | None, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportanceInfo:
-    """The studies with a random draw, in the registries' order of settings."""
-
-    studies: tuple[Importance, ...]
+    shares: tuple[tuple[str, float], ...]
+    """(parameter, share of the sum over parameters), the most important first."""
+    null: float | None
+    """Share that no parameter exceeds by chance in 95 % of studies; None without shares."""
 
     @property
-    def is_empty(self) -> bool:
-        """Whether no study has enough draws."""
-        return not any(study.parameters for study in self.studies)
+    def is_drawn(self) -> bool:
+        """Whether there are enough draws."""
+        return bool(self.shares)
+
+    @property
+    def above_null(self) -> dict[str, float]:
+        """Parameter -> share, where it exceeds the null."""
+        return {name: share for name, share in self.shares if self.null is not None and share > self.null}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceInfo(StudiesInfo[StudyImportance]):
+    """The studies with a random draw."""
 
     def frame(self) -> pd.DataFrame:
         """A row per study and parameter."""
         return pd.DataFrame(
             [
                 {
-                    **s.setting._asdict(), "parameter": name, "importance": share, "rank": i, "rank_low": low,
-                    "rank_high": high, "num_draws": s.num_draws, "study": s.study, "trial_ids": s.trial_ids,
+                    **s.setting._asdict(), "parameter": name, "importance": share, "null": s.null,
+                    "num_draws": s.num_draws, "study": s.study, "trial_ids": s.trial_ids,
                 }
                 for s in self.studies
-                for i, (name, share, low, high) in enumerate(
-                    zip(s.parameters, s.shares, s.rank_low, s.rank_high, strict=True), start=1
-                )
+                for name, share in s.shares
             ]
         )  # fmt: skip
 
 
 def draw_importance(info: ImportanceInfo) -> Canvas:
-    """A row per size: the shares, and the ranks with their intervals; a line of marks per parameter."""
-    groups = [g for g in by_group(info.studies) if any(s.parameters for s in g[2])]
+    """A panel per size: the shares above the null, a line of marks per parameter, the null dashed."""
+    groups = [(corpus, size, found) for corpus, size, found in by_group(info.studies) if any(s.shares for s in found)]
     with style.style():
-        figure, axes = layout.grid(len(groups), 2, height=2.9, left=1.3, between=(0.3, 0.95), right=0.2)
-        for row, (corpus, size, found) in zip(axes, groups, strict=True):
-            shown = [s for s in found if s.parameters]
-            order = _order(shown)
-            for place, one in enumerate(shown):
-                shift = 0.72 * (place - (len(shown) - 1) / 2) / max(1, len(shown))
-                _marks(row, one, {name: i + shift for i, name in enumerate(order)})
-            layout.head(row[0], place_title(corpus, size), _note(found))
-            layout.head(row[1], "", f"rank and its {CONFIDENCE:.0%} bootstrap interval, 1 = most important")
-            for ax in row:
-                ax.set_ylim(len(order) - 0.4, -0.6)
-                ax.set_yticks(range(len(order)), [])
-                ax.tick_params(axis="y", length=0)
-                for line in range(1, len(order), 2):
-                    ax.axhspan(line - 0.5, line + 0.5, color="#f6f6f6", zorder=0)
-                ax.grid(visible=False, axis="y")
-            row[0].set_yticks(range(len(order)), [parameters.label(name) for name in order])
-            row[0].set_xlim(left=-0.02)
-            row[0].set_xlabel("share of the importance")
-            row[1].set_xlim(0.5, len(order) + 0.5)
-            row[1].set_xlabel("rank")
-        layout.key(
-            figure, layout.variant_handles((s.setting.variant for s in info.studies if s.parameters), lines=False)
+        figure, axes = layout.grid(
+            len(groups), 1, height=2.9, width=6.5, left=1.3, top=1.15, between=(0.3, 1.1), right=0.2
         )
+        for ax, (corpus, size, found) in zip(axes.flat, groups, strict=True):
+            shown = [s for s in found if s.is_drawn]
+            names = [name for name in PARAMETERS if any(name in dict(s.shares) for s in shown)]
+            for place, one in enumerate(shown):
+                _marks(ax, one, names, 0.72 * (place - (len(shown) - 1) / 2) / len(shown))
+            layout.head(ax, place_title(corpus, size), _note(found))
+            ax.set_ylim(len(names) - 0.4, -0.6)
+            ax.set_yticks(range(len(names)), [parameters.label(name) for name in names])
+            ax.tick_params(axis="y", length=0)
+            for line in range(1, len(names), 2):
+                ax.axhspan(line - 0.5, line + 0.5, color="#f6f6f6", zorder=0)
+            ax.grid(visible=False, axis="y")
+            ax.set_xlim(0, 1.02)
+            ax.set_xlabel("share of the importance")
+        handles = layout.variant_handles((s.setting.variant for s in info.drawn), lines=False)
+        handles.append(Line2D([], [], color=style.GREY, linewidth=0.9, linestyle="--", label="chance"))
+        layout.key(figure, handles, columns=3)
     return figure
 
 
-def _order(shown: list[Importance]) -> list[str]:
-    """All parameters of these studies, by their mean share over the studies that search them."""
-    shares: dict[str, list[float]] = {}
-    for one in shown:
-        for name, share in zip(one.parameters, one.shares, strict=True):
-            shares.setdefault(name, []).append(share)
-    names = list(PARAMETERS)
-    return sorted(shares, key=lambda name: (-float(np.mean(shares[name])), names.index(name)))
+def _marks(ax: Axes, one: StudyImportance, names: list[str], shift: float) -> None:
+    colour, above = style.colour(one.setting.variant), one.above_null
+    y = np.array([names.index(name) for name in above]) + shift
+    ax.plot(list(above.values()), y, style.marker(one.setting.variant), color=colour, markersize=4.5)
+    if one.null is not None:
+        ax.axvline(one.null, color=colour, linewidth=0.9, linestyle="--", alpha=0.7)
 
 
-def _marks(row: np.ndarray, one: Importance, places: dict[str, float]) -> None:
-    colour, marker = style.colour(one.setting.variant), style.marker(one.setting.variant)
-    y = [places[name] for name in one.parameters]
-    row[0].plot(one.shares, y, marker, color=colour, markersize=4.5)
-    ranks = range(1, len(y) + 1)
-    _intervals(row[1], one, y, colour)
-    row[1].plot(ranks, y, marker, color=colour, markersize=4.5)
-
-
-def _intervals(ax: Axes, one: Importance, y: list[float], colour: str) -> None:
-    sure = [
-        (at, low, high)
-        for at, low, high in zip(y, one.rank_low, one.rank_high, strict=True)
-        if low is not None and high is not None
-    ]
-    if sure:
-        at, low, high = zip(*sure, strict=True)
-        ax.hlines(at, low, high, color=colour, linewidth=1.2, alpha=0.55)
-
-
-def _note(found: list[Importance]) -> str:
-    shown, rest = [s for s in found if s.parameters], [s for s in found if not s.parameters]
+def _note(found: list[StudyImportance]) -> str:
+    shown = [s for s in found if s.is_drawn]
+    few = [f"{style.short_label(s.setting.variant)} ({s.num_draws})" for s in found if not s.is_drawn]
+    none = [style.short_label(s.setting.variant) for s in shown if not s.above_null]
     text = f"{span((s.num_draws for s in shown), 'random draw')} each"
-    if any(value is None for s in shown for value in s.rank_low):
-        text += "; too few for an interval of the rank"
-    if rest:
-        few = ", ".join(f"{style.short_label(s.setting.variant)} ({s.num_draws})" for s in rest)
-        text += f"\ntoo few draws to say anything: {few}"
-    return text
+    text += f"; too few draws: {', '.join(few)}" if few else ""
+    return text + (f"\nno parameter above chance: {', '.join(none)}" if none else "")
 
 
 @register(
@@ -147,16 +113,12 @@ def _note(found: list[Importance]) -> str:
     title="Importance of the hyperparameters",
     caption=(
         f"PED-ANOVA (Watanabe et al., 2023) on the random block: how much the best {QUANTILE:.0%} of the draws differ "
-        "from all of them in each parameter alone, as a share of the sum over parameters. Its rank is drawn again over "
-        f"{NUM_BOOTSTRAP} bootstrap samples of the draws: a rank whose interval spans half the parameters has not been "
-        "found out. A draw that diverged counts as the uniform distribution."
+        "from all of them in each parameter alone, as a share of the sum over parameters. A share is shown only above "
+        "chance (dashed): the level that the largest share of any parameter exceeds in 5% of random permutations of "
+        "the losses over the draws. A draw that diverged counts as the uniform distribution."
     ),
     draw=draw_importance,
-    parts=lambda info: [
-        part
-        for part in parts_by_corpus(info.studies, lambda items: ImportanceInfo(studies=items))
-        if not part.info.is_empty
-    ],
+    parts=parts_by_corpus,
     needs=f"no study has {MIN_DRAWS} random draws that have ended yet",
 )
 def importances(results: Results) -> ImportanceInfo:
@@ -165,19 +127,16 @@ def importances(results: Results) -> ImportanceInfo:
     return ImportanceInfo(studies=tuple(one for one in found if one.num_draws))
 
 
-def _importance(study: SettingStudy) -> Importance:
+def _importance(study: SettingStudy) -> StudyImportance:
     block = random_block(study)
     draws = study.trials.set_index("trial_id").loc[list(block.trial_ids)]
     names = [name for name in searched(draws) if draws[name].notna().all()]
-    enough = len(draws) >= MIN_DRAWS and bool(names)
-    frame = importance_ranks(draws[names], block.losses, num_bootstrap=NUM_BOOTSTRAP) if enough else None
-    return Importance(
+    found = ped_anova(draws[names], block.losses) if len(draws) >= MIN_DRAWS and names else None
+    return StudyImportance(
         setting=study.setting,
         study=study.study,
-        trial_ids=block.trial_ids if enough else (),
+        trial_ids=block.trial_ids if found else (),
         num_draws=len(draws),
-        parameters=tuple(frame["parameter"]) if frame is not None else (),
-        shares=tuple(frame["importance"].tolist()) if frame is not None else (),
-        rank_low=optional(frame["rank_low"]) if frame is not None else (),
-        rank_high=optional(frame["rank_high"]) if frame is not None else (),
+        shares=tuple(found.shares.items()) if found else (),
+        null=found.null if found else None,
     )

@@ -1,7 +1,7 @@
-"""Where panels, titles, keys and labels stand.
+"""Layout of panels, titles, keys and labels.
 
-Figures are ``WIDTH`` inches wide, so that their letters have one size on a page, and their panels stand on a plain
-grid with margins in inches: matplotlib's automatic layouts take longer than all the drawing.
+Figures are ``WIDTH`` inches wide, so that their letters have one size on a page, and their panels form a grid with
+margins in inches: matplotlib's automatic layouts take longer than all the drawing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ def grid(
     bottom: float = 0.5,
     between: tuple[float, float] = (0.62, 0.85),
     width_ratios: Sequence[float] | None = None,
-    labels: tuple[float, float] = (0.28, 0.44),
 ) -> tuple[Figure, np.ndarray]:
     """A figure with rows x columns of panels (an array of axes). Lengths in inches.
 
@@ -46,7 +45,6 @@ def grid(
         left: margin; likewise ``right``, ``top`` and ``bottom``.
         between: the gaps between columns and between rows.
         width_ratios: of the columns.
-        labels: how far below and to the left of a panel its axes' names stand.
     """
     total = top + bottom + num_rows * height + (num_rows - 1) * between[1]
     panel = (width - left - right - (num_columns - 1) * between[0]) / num_columns
@@ -60,15 +58,15 @@ def grid(
     )  # fmt: skip
     for ax in axes.flat:
         box = ax.get_position()
-        ax.xaxis.set_label_coords(0.5, -labels[0] / (box.height * total))
-        ax.yaxis.set_label_coords(-labels[1] / (box.width * width), 0.5)
+        ax.xaxis.set_label_coords(0.5, -0.28 / (box.height * total))
+        ax.yaxis.set_label_coords(-0.44 / (box.width * width), 0.5)
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
         ax.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
     return figure, axes
 
 
 def head(ax: Axes, title: str, note: str = "") -> None:
-    """A panel's title and, below it in small grey letters, how many stand behind it and what is missing.
+    """Writes a panel's title and, below it in small grey letters, a note.
 
     A note may have two lines; panels with such need 0.15 inches more above them.
     """
@@ -81,9 +79,9 @@ def head(ax: Axes, title: str, note: str = "") -> None:
 
 
 def share_y(first: Axes, others: Iterable[Axes]) -> None:
-    """Gives other panels of a row the vertical limits of the first, and its lines for ticks of their own.
+    """Gives other panels of a row the vertical limits and grid lines of the first, without ticks.
 
-    The first panel's limits must stand. Ticks are what takes most of the time of drawing a panel.
+    Set the first panel's limits before. Ticks take most of the time of drawing a panel.
     """
     low, high = first.get_ylim()
     ticks = [tick for tick in first.get_yticks() if low <= tick <= high]
@@ -95,13 +93,13 @@ def share_y(first: Axes, others: Iterable[Axes]) -> None:
 
 
 def remove_unused(axes: np.ndarray, num_used: int) -> None:
-    """Takes away the panels after the first ``num_used``."""
+    """Removes the panels after the first ``num_used``."""
     for ax in axes.flat[num_used:]:
         ax.remove()
 
 
 def variant_handles(variants: Iterable[str], *, lines: bool = True) -> list[Line2D]:
-    """What the key shows of these variants, in the registry's order."""
+    """Entries of the key for these variants, in the registry's order."""
     shown = set(variants)
     names = [*(name for name in VARIANTS if name in shown), *sorted(shown - set(VARIANTS))]
     if not lines:
@@ -110,23 +108,23 @@ def variant_handles(variants: Iterable[str], *, lines: bool = True) -> list[Line
 
 
 def mark(text: str, marker: str, **look: Any) -> Line2D:
-    """What the key shows of a grey mark."""
+    """Entry of the key for a grey mark."""
     found: dict[str, Any] = {"color": GREY, "linestyle": "", "markersize": 4.5, "marker": marker, "label": text}
     return Line2D([], [], **found | look)
 
 
-def key(figure: Figure, handles: Sequence[Artist], *, columns: int = 6, left: float = 0.1, at: float = 0.08) -> None:
-    """The figure's key in its top margin, ``at`` inches below the upper edge."""
+def key(figure: Figure, handles: Sequence[Artist], *, columns: int = 6) -> None:
+    """Adds the figure's key in its top margin."""
     if handles:
         width, height = figure.get_size_inches()
         figure.legend(
-            handles=list(handles), loc="upper left", bbox_to_anchor=(left / width, 1 - at / height),
+            handles=list(handles), loc="upper left", bbox_to_anchor=(0.1 / width, 1 - 0.08 / height),
             ncols=min(columns, len(handles)), columnspacing=1.6, handletextpad=0.6,
         )  # fmt: skip
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """The values moved apart until neighbours are ``gap`` or more from each other: places for labels.
+    """Moves values apart until neighbours are ``gap`` or more from each other, for labels.
 
     The order is kept, and a cluster stays centred on its mean.
     """
@@ -151,13 +149,13 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
     return places
 
 
-def label_ends(figure: Figure, ax: Axes, ends: Sequence[tuple[float, str, str]], *, size: float = 8) -> None:
+def label_ends(figure: Figure, ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     """Writes (y, text, colour) to the right of a panel at height y, moved apart where they would overlap.
 
-    The panel's limits must stand.
+    Set the panel's limits before.
     """
     low, high = ax.get_ylim()
     width, height = ax.get_position().size * figure.get_size_inches()
-    places = spread([(y - low) / (high - low) for y, _, _ in ends], 1.25 * size / 72 / height)
+    places = spread([(y - low) / (high - low) for y, _, _ in ends], 1.25 * 8 / 72 / height)
     for place, (_, text, ink) in zip(places, ends, strict=True):
-        ax.text(1 + 4 / 72 / width, place, text, transform=ax.transAxes, va="center", fontsize=size, color=ink)
+        ax.text(1 + 4 / 72 / width, place, text, transform=ax.transAxes, va="center", fontsize=8, color=ink)

@@ -1,36 +1,63 @@
-"""The studies of one corpus and size side by side: what a panel of a figure shows."""
+"""Shared by the figures: an item per study, grouping into panels and parts, words for counts and times."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from analysis.figures.figure import Part
-from analysis.measures.settings import SettingStudy, settings_with_records, study_of
 from analysis.records.load import Results
 from analysis.records.names import corpus_title, place_title
+from analysis.records.studies import SettingStudy
+from analysis.records.studies import studies as all_studies
 from study.records.records import STATUSES, Setting
 
 
 def studies(results: Results) -> list[SettingStudy]:
     """The study that stands for each setting and has a trial, in the registries' order."""
-    found = (study_of(results, setting) for setting in settings_with_records(results))
-    return [study for study in found if study is not None and len(study.trials)]
+    return [study for study in all_studies(results) if len(study.trials)]
 
 
-class OfSetting(Protocol):
-    """Part of an info object that belongs to one setting."""
+@dataclass(frozen=True, kw_only=True)
+class OfStudy:
+    """Base of what a figure shows of one study."""
+
+    setting: Setting
+    study: str
 
     @property
-    def setting(self) -> Setting:
-        """The setting."""
+    def is_drawn(self) -> bool:
+        """Whether there is enough of it to be drawn."""
+        return True
 
 
-T = TypeVar("T", bound=OfSetting)
+T = TypeVar("T", bound=OfStudy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudiesInfo(Generic[T]):
+    """Base of an info object with an item per study."""
+
+    studies: tuple[T, ...]
+    """In the registries' order of settings."""
+
+    @property
+    def drawn(self) -> list[T]:
+        """The studies that have enough to be drawn."""
+        return [study for study in self.studies if study.is_drawn]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no study has enough to be drawn."""
+        return not self.drawn
+
+
+AnyInfo = TypeVar("AnyInfo", bound=StudiesInfo)
 
 
 def by_group(items: Iterable[T]) -> list[tuple[str, str, list[T]]]:
@@ -39,16 +66,19 @@ def by_group(items: Iterable[T]) -> list[tuple[str, str, list[T]]]:
     return [(corpus, size, list(members)) for (corpus, size), members in grouped]
 
 
-def parts_by_corpus(items: Iterable[T], make: Callable[[tuple[T, ...]], Any]) -> list[Part]:
-    """A part per corpus; ``make`` turns its items into an info object."""
-    grouped = groupby(items, key=lambda item: item.setting.corpus)
-    return [Part(corpus, corpus_title(corpus), make(tuple(members))) for corpus, members in grouped]
+def parts_by_corpus(info: AnyInfo) -> list[Part]:
+    """A part per corpus that has something to draw."""
+    grouped = groupby(info.studies, key=lambda item: item.setting.corpus)
+    parts = [Part(corpus, corpus_title(corpus), replace(info, studies=tuple(own))) for corpus, own in grouped]
+    return [part for part in parts if not part.info.is_empty]
 
 
-def parts_by_group(items: Iterable[T], make: Callable[[tuple[T, ...]], Any]) -> list[Part]:
-    """A part per corpus and size; ``make`` turns its items into an info object."""
-    grouped = by_group(items)
-    return [Part(f"{c}-{s}", place_title(c, s), make(tuple(members))) for c, s, members in grouped]
+def parts_by_group(info: AnyInfo) -> list[Part]:
+    """A part per corpus and size that has something to draw."""
+    return [
+        Part(f"{corpus}-{size}", place_title(corpus, size), replace(info, studies=tuple(own)))
+        for corpus, size, own in by_group(info.drawn)
+    ]
 
 
 def optional(values: Iterable[Any]) -> tuple[float | None, ...]:
@@ -57,7 +87,7 @@ def optional(values: Iterable[Any]) -> tuple[float | None, ...]:
 
 
 def status_counts(trials: pd.DataFrame) -> dict[str, int]:
-    """How many of the trials have each status, all statuses named."""
+    """Number of trials of each status, all statuses named."""
     counts = trials["status"].value_counts()
     return {status: int(counts.get(status, 0)) for status in STATUSES}
 
@@ -84,7 +114,7 @@ def curves(results: Results, study: SettingStudy) -> dict[str, tuple[np.ndarray,
 
 
 def counted(number: int, what: str) -> str:
-    """``; 3 failed`` to add to a note, nothing where the number is zero."""
+    """``; 3 failed`` for a note; empty if the number is zero."""
     return f"; {number} {what}" if number else ""
 
 

@@ -1,4 +1,4 @@
-"""How every figure of the report looks. A variant has one colour, one dash and one marker everywhere."""
+"""Style of all figures: a variant has one colour, one dash and one marker everywhere."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ OURS = ("#0072B2", "#D55E00")
 PERPLEXITY_COLOURS = "viridis"
 """Colour map of perplexities: the lower (better), the darker."""
 SMALL = 7.5
-"""Size of letters that say how many and what is missing."""
+"""Size of the letters of notes."""
 BEHIND_TEXT: dict[str, Any] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.0}
-"""The box of words that stand inside a panel, where lines may pass."""
+"""Box behind words inside a panel, where lines may pass."""
 
 _SETTINGS: dict[Any, Any] = {
     "figure.dpi": 100, "savefig.dpi": 144, "figure.facecolor": "white",
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],  # a long list is gone through for each word
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],  # a long list is searched for each word
     "font.size": 9, "axes.titley": 1.0, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#8c8c8c", "axes.linewidth": 0.8,
@@ -76,10 +76,7 @@ def _position(variant: str) -> int:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Within it, figures are drawn in the report's style.
-
-    And without collecting cycles: looking for them among a figure's many small objects takes a tenth of the time.
-    """
+    """Applies the report's style, and stops garbage collection, which takes a tenth of the time of drawing."""
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Where in the space of tau and gamma a network does well: the map behind "moderate changes do no harm"."""
+"""Map of a search's trials in tau and gamma, with those within 1.0 perplexity of the best ringed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures import axes as parameters
 from analysis.figures import layout, style
 from analysis.figures.figure import register
-from analysis.figures.panels import by_group, counted, optional, parts_by_corpus, span, studies
-from analysis.measures.sensitivity import plateau
-from analysis.measures.settings import SettingStudy
+from analysis.figures.panels import OfStudy, StudiesInfo, by_group, counted, optional, parts_by_corpus, span, studies
+from analysis.measures.plateau import plateau
 from analysis.records.load import Results
 from analysis.records.names import place_title
+from analysis.records.studies import SettingStudy
 from analysis.stats.contrasts import MARGIN_PPL
-from study.records.records import Setting
 from trainables.recipes import VARIANTS
 
 
@@ -42,27 +41,23 @@ class MapPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TauGammaMap:
+class TauGammaMap(OfStudy):
     """One search of a variant with the augmented loss."""
 
-    setting: Setting
-    study: str
     points: tuple[MapPoint, ...]
     best_ppl: float | None
     share_area: float | None
     """Share of the searched rectangle whose nearest trial is within the margin; None where it cannot be said."""
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a trial is complete."""
+        return any(p.ppl is not None and p.status == "complete" for p in self.points)
+
 
 @dataclass(frozen=True, kw_only=True)
-class TauGammaInfo:
-    """The searches, in the registries' order of settings."""
-
-    maps: tuple[TauGammaMap, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no trial is complete."""
-        return not any(_has_colour(m) for m in self.maps)
+class TauGammaInfo(StudiesInfo[TauGammaMap]):
+    """The searches."""
 
     def frame(self) -> pd.DataFrame:
         """A row per trial."""
@@ -72,19 +67,15 @@ class TauGammaInfo:
                     **m.setting._asdict(), "tau": p.tau, "gamma": p.gamma, "valid_ppl": p.ppl, "status": p.status,
                     "block": p.block, f"within_{MARGIN_PPL:g}_ppl": p.within, "study": m.study, "trial_id": p.trial_id,
                 }
-                for m in self.maps
+                for m in self.studies
                 for p in m.points
             ]
         )  # fmt: skip
 
 
-def _has_colour(one: TauGammaMap) -> bool:
-    return any(p.ppl is not None and p.status == "complete" for p in one.points)
-
-
 def draw_tau_gamma(info: TauGammaInfo) -> Canvas:
     """A row per size with a panel per variant and the row's scale of colours."""
-    groups = by_group([m for m in info.maps if _has_colour(m)])
+    groups = by_group(info.drawn)
     num = max(len(maps) for _, _, maps in groups)
     with style.style():
         width, top = (layout.WIDTH, 0.95) if num > 1 else (5.4, 1.15)
@@ -184,9 +175,7 @@ def _note(one: TauGammaMap) -> str:
         "colour."
     ),
     draw=draw_tau_gamma,
-    parts=lambda info: parts_by_corpus(
-        (m for m in info.maps if _has_colour(m)), lambda items: TauGammaInfo(maps=items)
-    ),
+    parts=parts_by_corpus,
     needs="no trial of a search in tau and gamma is complete yet",
 )
 def tau_gamma(results: Results) -> TauGammaInfo:
@@ -194,7 +183,7 @@ def tau_gamma(results: Results) -> TauGammaInfo:
     augmented = (
         s for s in studies(results) if s.setting.variant in VARIANTS and VARIANTS[s.setting.variant].augmented_loss
     )
-    return TauGammaInfo(maps=tuple(m for m in (_map(study) for study in augmented) if m.points))
+    return TauGammaInfo(studies=tuple(m for m in (_map(study) for study in augmented) if m.points))
 
 
 def _map(study: SettingStudy) -> TauGammaMap:

@@ -1,7 +1,7 @@
-"""Whether the records can carry what the report says of them: faults of a study that no table shows by itself.
+"""Health checks: faults of the records that no table shows.
 
-A *problem* means that numbers are wrong or comparisons unfair, whatever else is true; ``--strict`` fails on those
-alone. A *warning* is what a reader must know: a study that is not finished, too small, or not quite of one make.
+A *problem* makes numbers wrong or comparisons unfair; ``--strict`` fails on problems alone. A *warning* is something
+that a reader must know: a study is unfinished, too small, or was run with several versions of code or software.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["CHECKS", "OK", "PROBLEM", "WARNING", "Check", "HealthCheck", "check_
 
 
 class HealthCheck(NamedTuple):
-    """One thing that is looked at."""
+    """One check."""
 
     name: str
     ok: str
-    """What is said where nothing was found."""
+    """Text if nothing was found."""
     find: Callable[[Results], Iterator[Fault]]
 
 
@@ -52,7 +52,7 @@ CHECKS = (
 
 
 def check_health(results: Results) -> list[Check]:
-    """What is wrong with the records, problems first, then warnings; ``ok`` for each check that found nothing."""
+    """Runs all checks: problems first, then warnings, then ``ok`` for each check that found nothing."""
     checks = []
     for check in CHECKS:
         nothing = [Check(name=check.name, level=OK, text="nothing on record yet" if results.is_empty else check.ok)]

@@ -1,4 +1,4 @@
-"""What a health check finds, and how the records are gone through."""
+"""Findings of the health checks, and iterators over the records that they share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What one check found in one study or place."""
+    """A fault that one check found in one study or place."""
 
     level: str
     """``ok``, ``warning`` or ``problem``."""
@@ -30,14 +30,14 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Fault):
-    """One finding as the report shows it, or that there is none."""
+    """One finding as the report shows it; of level ``ok`` if there is none."""
 
     name: str
     """Of the check."""
 
     @property
     def message(self) -> str:
-        """What was found, and where."""
+        """The finding with its place or studies."""
         where = self.subject or listed(self.studies)
         return f"{where}: {self.text}" if where else self.text
 
@@ -53,7 +53,7 @@ def fault(
 
 
 def merge(name: str, faults: Iterable[Fault]) -> list[Check]:
-    """The findings of the check ``name``: what several studies have alike is said once, unless it names trials."""
+    """Joins the faults of the check ``name``: equal faults of several studies become one, unless they name trials."""
     same: dict[tuple[str, ...], list[Fault]] = {}
     for one in faults:
         key = (one.level, one.text, one.subject)
@@ -85,14 +85,8 @@ def latest_runs(results: Results) -> pd.DataFrame:
     return results.runs.drop_duplicates("study", keep="last").set_index("study")
 
 
-def second_sessions(results: Results) -> set[str]:
-    """Studies of footnote 4's second session."""
-    trials = results.trials
-    return set(trials.loc[trials["second_session_epoch"].notna(), "study"])
-
-
-def listed(items: Iterable[object], most: int = 4) -> str:
+def listed(items: Iterable[object]) -> str:
     """``a, b, c, d and 3 more``."""
     names = [str(item) for item in items]
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - 4
+    return ", ".join(names[:4]) + (f" and {more} more" if more > 0 else "")

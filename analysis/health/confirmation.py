@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from analysis.health.check import PROBLEM, WARNING, Fault, by_place, by_study, fault, listed
-from analysis.records.evaluations import measured
 from analysis.records.load import TRIAL, Results
+from analysis.records.trials import measured
+from analysis.stats.contrasts import fewest_seeds
 from study.records.parameters import PARAMETERS
 from study.records.trials import PAPER_ORIGIN, SEARCH_BLOCKS
 
-MIN_SEEDS = 1 + math.ceil(math.log2(1 / 0.05))
-"""The fewest seeds for which the exact sign-flip test can reach p < .05: 2 / 2^6 = .031."""
+MIN_SEEDS = fewest_seeds(1)
 
 
 def test_split(results: Results) -> Iterator[Fault]:
-    """Test read outside the confirm block, or a tuned configuration confirmed while its search was running: a problem,
-    the choice may have seen the test split. A search that went on afterwards: a warning, whoever extended it may have.
-    """
+    """A problem: the test split was read outside the confirm block, or a tuned configuration confirmed while its search
+    was running, so the choice may have seen it. A warning: the search was extended afterwards."""
     for study, own in by_study(results.trials):
         read = own[(own["block"] != "confirm") & _test_is_read(results, own)]
         if len(read):
@@ -43,8 +41,8 @@ def test_split(results: Results) -> Iterator[Fault]:
 
 
 def endings(results: Results) -> Iterator[Fault]:
-    """A confirm trial that failed or was stopped: a problem, a mean over the survivors flatters. One that is under
-    way, or has no test perplexity: a warning."""
+    """A problem: a confirm trial failed or was stopped, and a mean over the others flatters. A warning: one is under
+    way or has no test perplexity."""
     for study, own in by_study(results.trials):
         confirm = own[own["block"] == "confirm"]
         lost = confirm[confirm["status"].isin(["failed", "pruned"])]
@@ -70,7 +68,7 @@ def too_few_seeds(results: Results) -> Iterator[Fault]:
 
 
 def fresh_seeds(results: Results) -> Iterator[Fault]:
-    """A problem: a configuration chosen for its luck with a seed must not be judged on that seed."""
+    """A problem: a configuration that was chosen on a seed must not be judged on it."""
     for study, own in by_study(results.trials):
         confirm, search = own[own["block"] == "confirm"], own[own["block"] != "confirm"]
         stale = confirm[confirm["seed"].isin(search["seed"])]
@@ -80,8 +78,8 @@ def fresh_seeds(results: Results) -> Iterator[Fault]:
 
 
 def paired_seeds(results: Results) -> Iterator[Fault]:
-    """A warning: comparisons are paired over seeds, and what only one side has is lost. That one configuration merely
-    has fewer of them is said elsewhere."""
+    """A warning: comparisons are paired over seeds, and a seed that only one side has is lost. A configuration that has
+    fewer of the same seeds is no finding here."""
     for place, trials in by_place(results.trials):
         confirm = trials[trials["block"] == "confirm"]
         sets = [set(own["seed"]) for _, own in confirm.groupby(["study", "origin"])]
@@ -91,7 +89,7 @@ def paired_seeds(results: Results) -> Iterator[Fault]:
 
 
 def added_seeds(results: Results) -> Iterator[Fault]:
-    """A warning: who adds seeds until a test comes out finds differences by chance, more often than its level says."""
+    """A warning: a test repeated as seeds are added finds differences by chance more often than its level says."""
     for study, runs in results.runs.sort_values(["started_at", "run"]).groupby("study", sort=True):
         own = results.trials[(results.trials["study"] == study) & (results.trials["block"] == "confirm")]
         looked = own.loc[own["status"] == "complete", "ended_at"].min()
@@ -103,8 +101,8 @@ def added_seeds(results: Results) -> Iterator[Fault]:
 
 
 def duplicates(results: Results) -> Iterator[Fault]:
-    """A problem in the confirm block: one training counted as several makes every interval too narrow. Search trials
-    of the same configuration and seed: a warning, budget was wasted."""
+    """A problem: one confirm training counted several times makes every interval too narrow. A warning: search trials
+    of the same configuration and seed wasted budget."""
     for study, origin, own in _confirmed(results):
         twice = own[own["seed"].duplicated(keep=False)]
         if len(twice):
@@ -133,7 +131,7 @@ def _confirmed(results: Results) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 
 def _test_is_read(results: Results, trials: pd.DataFrame) -> np.ndarray:
-    """Whether anything was measured on the test split, of each trial."""
+    """Whether each trial has an evaluation on the test split."""
     read = results.evaluations.loc[results.evaluations["split"] == "test", TRIAL]
     return pd.MultiIndex.from_frame(trials[TRIAL]).isin(pd.MultiIndex.from_frame(read))
 

@@ -1,4 +1,4 @@
-"""Health of the studies as wholes: budgets, versions, corpora."""
+"""Health of the studies: budgets, versions, corpora."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from analysis.health.check import (
     fault,
     latest_runs,
     listed,
-    second_sessions,
 )
-from analysis.measures.settings import settings_with_records, study_of
 from analysis.records.load import Results
+from analysis.records.studies import second_sessions, studies
 from study.records.trials import SEARCH_BLOCKS
 from trainables.recipes import SIZES
 
@@ -31,8 +30,7 @@ def budgets(results: Results) -> Iterator[Fault]:
     Among the studies that stand for the variants; those that trained the paper's recipe alone have no search.
     """
     latest = latest_runs(results)
-    stand = [study_of(results, setting) for setting in settings_with_records(results)]
-    names = [study.study for study in stand if study is not None and study.study in latest.index]
+    names = [study.study for study in studies(results) if study.study in latest.index]
     for place, runs in by_place(latest.loc[names].reset_index()):
         searched = runs[runs["num_samples"] > 1]
         for level, column, what, own in (
@@ -46,7 +44,7 @@ def budgets(results: Results) -> Iterator[Fault]:
 
 
 def unfinished(results: Results) -> Iterator[Fault]:
-    """A warning: what is missing may change every number."""
+    """A warning: missing trials may change every number."""
     latest = latest_runs(results)
     for study, run in latest.iterrows():
         trials = results.trials[results.trials["study"] == study]
@@ -62,7 +60,7 @@ def unfinished(results: Results) -> Iterator[Fault]:
 
 
 def code(results: Results) -> Iterator[Fault]:
-    """A warning: the training's arithmetic may differ, or the code be nowhere.
+    """A warning: the training's arithmetic may differ, or the code may not be in any commit.
 
     Trials of several commits are compared by the version of the arithmetic that they record (``recipes.NUMERICS``);
     for older records, which name none, another commit may have been another arithmetic.
@@ -124,7 +122,7 @@ def precisions(results: Results) -> Iterator[Fault]:
 
 def lengths(results: Results) -> Iterator[Fault]:
     """A warning: such trials rank configurations, but their perplexities are not the paper's."""
-    twice = second_sessions(results)
+    twice = second_sessions(results.trials)
     for study, trials in by_study(results.trials):
         size, length = str(trials["size"].iloc[0]), trials["max_epochs"].max()
         if size in SIZES:

@@ -1,8 +1,7 @@
-"""Health of a search: its ranges, its failures, its random draws, and what early stopping threw away."""
+"""Health of a search: its ranges, failures, random draws and early stopping."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import pandas as pd
@@ -12,17 +11,17 @@ from analysis.parameters import on_scale
 from analysis.records.load import Results
 from analysis.records.trials import best_of_search, diverged, protected
 from analysis.stats.contrasts import MARGIN_PPL
-from analysis.stats.importance import MIN_TOP, QUANTILE
+from analysis.stats.importance import MIN_DRAWS as DRAWS_FOR_IMPORTANCE
 from study.records.parameters import CATEGORICAL, INTEGER, PARAMETERS
 from study.records.trials import SEARCH_BLOCKS
 
 EDGE = 0.02
-"""Share of a range next to its end. A best configuration that lay anywhere would fall into one of the two ends of
-one of eight parameters in about a quarter of all studies: one such finding is no alarm, the same in several is."""
+"""Share of a range that counts as its edge. By chance the best configuration lies at one of the two edges of one of
+eight parameters in about a quarter of all studies: one such finding is no alarm, the same in several is."""
 MIN_DRAWS = 20
-"""Random draws below which the ends of a range are not known well enough: 20 leave a twentieth of it out."""
+"""Fewest random draws that show the ends of a range: 20 leave about a twentieth of it out at either end."""
 MANY, MOST = 0.1, 0.5
-"""Shares of diverged trials from which on it is a warning, and a problem."""
+"""Shares of diverged trials that make a warning and a problem."""
 
 
 def edges(results: Results) -> Iterator[Fault]:
@@ -75,12 +74,12 @@ def failures(results: Results) -> Iterator[Fault]:
 
 
 def random_draws(results: Results) -> Iterator[Fault]:
-    """A warning: below this number the report cannot say how stable the ranks of the parameters are."""
+    """A warning: of fewer draws the report shows no importance of the parameters."""
     for study, own in by_study(results.trials):
         drawn = own[(own["block"] == "random") & (own["status"] == "complete")]
-        if len(own[own["block"] == "random"]) and math.ceil(QUANTILE * len(drawn)) < MIN_TOP:
-            least = next(n for n in range(1, 1_000) if math.ceil(QUANTILE * n) >= MIN_TOP)
-            yield fault(WARNING, f"complete random draws: {len(drawn)}, importance takes {least}", [study])
+        if (own["block"] == "random").any() and len(drawn) < DRAWS_FOR_IMPORTANCE:
+            message = f"complete random draws: {len(drawn)}, importance takes {DRAWS_FOR_IMPORTANCE}"
+            yield fault(WARNING, message, [study])
 
 
 def early_stopping(results: Results) -> Iterator[Fault]:

@@ -1,7 +1,7 @@
-"""How good the best of n independent trials is: from the random block alone, whose trials are independent draws.
+"""The expected and the median best of n independent trials, from the random block.
 
-Values are losses on the scale L = ln(perplexity), lower is better. What TPE proposed depends on the trials before it:
-none of this holds for it.
+Values are losses on the scale L = ln(perplexity), lower is better. TPE's trials depend on those before them: none of
+this holds for them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class RandomBlock:
     device_h: np.ndarray
     """Device-hours of each trial."""
     num_diverged: int
-    """How many of the trials diverged and count as ln(vocabulary size)."""
+    """Trials among them that diverged and count as ln(vocabulary size)."""
     num_left_out: int
     """Trials that have not ended, or failed for a reason that is not their configuration's."""
 
@@ -41,9 +41,9 @@ class RandomBlock:
 def random_block(study: SettingStudy) -> RandomBlock:
     """The trials of the random block that have run to their end.
 
-    A trial whose loss stopped being finite is a draw like any other: it counts as the uniform distribution, whose
-    perplexity is the vocabulary's size, since leaving it out would flatter the space. A trial that is unfinished, or
-    that an error of the machine ended, says nothing of its configuration and is left out.
+    A trial whose loss stopped being finite counts as the uniform distribution, whose perplexity is the vocabulary's
+    size: leaving it out would flatter the space. A trial that is unfinished, or that an error of the machine ended, is
+    left out.
     """
     block = study.trials[study.trials["block"] == "random"].sort_values("trial_id")
     failed = diverged(block)
@@ -94,7 +94,7 @@ def expected_best(values: Sequence[float] | np.ndarray, *, estimator: str = "V")
 
 
 def median_best(values: Sequence[float] | np.ndarray, n: int) -> float | None:
-    """The value that the best of n draws falls below every second time: the quantile 1 - 2^(-1/n) of the values.
+    """The median of the best of n draws: the quantile 1 - 2^(-1/n) of the values.
 
     Interpolated between the order statistics i / (B + 1); None where that quantile lies below the lowest of them.
 
@@ -108,25 +108,21 @@ def median_best(values: Sequence[float] | np.ndarray, n: int) -> float | None:
     return float(np.interp(position, np.arange(len(x)), x))
 
 
-def median_best_bounds(
-    values: Sequence[float] | np.ndarray, n: int, confidence: float = CONFIDENCE
-) -> tuple[float, float] | None:
-    """Bounds of the median of the best of n draws, exact whatever the distribution of the draws.
+def median_best_bounds(values: Sequence[float] | np.ndarray, n: int) -> tuple[float, float] | None:
+    """95 % bounds of the median of the best of n draws, exact whatever the distribution of the draws.
 
     That median is the quantile q = 1 - 2^(-1/n) of a single draw. Of B draws, Bin(B, q) fall below it, so two order
-    statistics enclose it with a probability that is known; each tail has at most (1 - confidence) / 2.
+    statistics enclose it with a probability that is known; each tail has at most .025.
 
     Returns:
         (low, high), or None where the sample cannot carry them: a lower bound exists only if
-        2^(-B/n) <= (1 - confidence) / 2, which for 95 % takes B >= 5.3 n.
+        2^(-B/n) <= .025, which takes B >= 5.3 n.
 
     Raises:
-        ValueError: if n is below 1, ``confidence`` is not inside (0, 1), or a value is not finite.
+        ValueError: if n is below 1, or a value is not finite.
     """
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence must lie inside (0, 1), got {confidence!r}")
     x, q = _sorted(values), _median_level(n)
-    tail, num = (1.0 - confidence) / 2, len(x)
+    tail, num = (1.0 - CONFIDENCE) / 2, len(x)
     at_most = scipy.stats.binom.cdf(np.arange(num + 1), num, q)
     # The lower bound x_l fails if fewer than l draws lie below the quantile, the upper x_u if u or more do.
     lower = [k for k in range(1, num + 1) if at_most[k - 1] <= tail]

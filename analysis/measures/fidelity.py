@@ -1,7 +1,7 @@
-"""What a trial's first epochs say of its end: rank correlation and regret of choosing at epoch e.
+"""How well early epochs predict the end of a trial: rank correlation, and regret of choosing at epoch e.
 
-Only trials that nothing could stop early may be looked at. Of the trials that ASHA was free to stop, those that
-reached the end are survivors: among them early epochs say less than they do in truth.
+Only trials that ASHA might not stop count. Of the others, those that reached the end are survivors, among which early
+epochs predict less than among all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from analysis.records.studies import SettingStudy
 from analysis.records.trials import protected
 
 MIN_TRIALS = 3
-"""Below this a rank correlation is 1, 0 or -1 and says nothing."""
+"""Fewest trials for a rank correlation: of two it is 1 or -1."""
 
 
 def unpruned_epochs(results: Results, study: SettingStudy) -> pd.DataFrame:
@@ -30,9 +30,9 @@ def unpruned_epochs(results: Results, study: SettingStudy) -> pd.DataFrame:
 
 
 def fidelity(epochs: pd.DataFrame) -> pd.DataFrame:
-    """What choosing at each epoch would have given, over the trials of one study.
+    """Rank correlation with the end, and regret of choosing, at each epoch over the trials of one study.
 
-    A trial stands at epoch e by its lowest validation perplexity so far, which is what ASHA compares, and ends with
+    A trial is ranked at epoch e by its lowest validation perplexity so far, which is what ASHA compares, and ends with
     the lowest of all its epochs.
 
     Args:
@@ -40,11 +40,10 @@ def fidelity(epochs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row per epoch that all trials have: ``epoch``, ``spearman`` (rank correlation with the final values, ties
-        by their mean rank; missing below three trials or where all are tied), ``regret`` (ln(perplexity) by which
-        the end of the trial that leads at this epoch lies above the best end), ``regret_ppl`` (the same in
-        perplexity), ``num_trials``.
+        by their mean rank; missing below three trials or where all are tied), ``regret_ppl`` (perplexity by which
+        the end of the trial that leads at this epoch lies above the best end), ``num_trials``.
     """
-    columns = ["epoch", "spearman", "regret", "regret_ppl", "num_trials"]
+    columns = ["epoch", "spearman", "regret_ppl", "num_trials"]
     valid = epochs[np.isfinite(epochs["valid_ppl"].astype(float))]
     table = valid.pivot_table(index="epoch", columns=["study", "trial_id"], values="valid_ppl").sort_index().cummin()
     if table.empty:
@@ -58,7 +57,6 @@ def fidelity(epochs: pd.DataFrame) -> pd.DataFrame:
             {
                 "epoch": int(epoch),
                 "spearman": _spearman(so_far, final),
-                "regret": math.log(chosen) - math.log(final.min()),
                 "regret_ppl": chosen - float(final.min()),
                 "num_trials": len(final),
             }

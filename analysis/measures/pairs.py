@@ -1,24 +1,17 @@
-"""The variants of one corpus and size in pairs: what the tables of contrasts and of tuning debt have rows for."""
+"""Pairs of variants of one corpus and size: the rows of the tables of contrasts and of tuning debt."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, groupby
 
-from analysis.measures.settings import (
-    PAPER_ORIGIN,
-    SettingStudy,
-    comparable,
-    ppl_by_seed,
-    seed_trials,
-    settings_with_records,
-    study_of,
-    tuned_origin,
-)
+from analysis.measures.settings import ppl_by_seed, seed_trials, tuned_origin
 from analysis.records.load import Results
 from analysis.records.names import place_title, variant_label
 from analysis.records.sources import TrialKey
+from analysis.records.studies import SettingStudy, incomparable, studies
+from study.records.trials import PAPER_ORIGIN
 
 KINDS = ("recipe", "tuned")
 
@@ -44,7 +37,7 @@ class Pair:
     def ppls(self, kind: str, split: str) -> tuple[dict[int, float], dict[int, float]]:
         """Seed -> perplexity of both; empty where there is none, or where the two cannot be compared."""
         origins = self.origins(kind)
-        if comparable(self.a, self.b):
+        if incomparable(self.a, self.b):
             return {}, {}
         found = [
             {} if origin is None else ppl_by_seed(study, origin, split)
@@ -59,7 +52,7 @@ class Pair:
 
     def lacks(self, kind: str) -> str | None:
         """Why the two cannot be compared, or None if they can."""
-        if reason := comparable(self.a, self.b):
+        if reason := incomparable(self.a, self.b):
             return reason
         bare = [
             study.setting.variant
@@ -74,9 +67,7 @@ class Pair:
 
 def pairs(results: Results) -> Iterator[tuple[str, list[Pair]]]:
     """(heading of a corpus and size, its pairs), where at least two variants have a study, in the registries' order."""
-    settings = settings_with_records(results)
-    for corpus, size in dict.fromkeys((setting.corpus, setting.size) for setting in settings):
-        found = (study_of(results, setting) for setting in settings if (setting.corpus, setting.size) == (corpus, size))
-        studies = [study for study in found if study is not None]
-        if len(studies) > 1:
-            yield place_title(corpus, size), [Pair(a=a, b=b) for b, a in combinations(studies, 2)]
+    grouped = groupby(studies(results), key=lambda study: (study.setting.corpus, study.setting.size))
+    for (corpus, size), members in grouped:
+        if len(own := list(members)) > 1:
+            yield place_title(corpus, size), [Pair(a=a, b=b) for b, a in combinations(own, 2)]

@@ -1,4 +1,4 @@
-"""Footnote 4: what a second training session, begun from the first one's final weights, brings."""
+"""Footnote 4: a second training session, begun from the first one's final weights, against the first."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sessions:
 def sessions(results: Results, study: SettingStudy) -> Sessions | None:
     """The sessions of a study's trials under the paper's recipe, by seed; None without a complete one.
 
-    The confirm block's trials stand for it; without one, the search's default trial.
+    Uses the confirm block's trials; without one, the search's default trial.
     """
     trials = study.trials[study.trials["second_session_epoch"].notna()]
     recipe = trials[(trials["block"] == "confirm") & (trials["origin"] == PAPER_ORIGIN)]

@@ -1,4 +1,4 @@
-"""What the records say about one setting (corpus x size x variant): the estimates behind the tables.
+"""Estimates of one setting (corpus x size x variant): its perplexity under the paper's recipe and when tuned.
 
 The tuned configuration is chosen by validation perplexity alone. The test split enters only as a value to report.
 """
@@ -11,45 +11,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.records.evaluations import measured
 from analysis.records.sources import TrialKey, keys_of
-from analysis.records.studies import (
-    SettingStudy,
-    comparable,
-    second_session_of,
-    setting_order,
-    settings_with_records,
-    study_of,
-)
-from analysis.records.trials import best_of_search
+from analysis.records.studies import SettingStudy
+from analysis.records.trials import best_of_search, measured
 from analysis.stats.intervals import MeanPerplexity, mean_perplexity
 from study.records.trials import PAPER_ORIGIN, select_winner
 from trainables.recipes import SIZES
-
-__all__ = [
-    "NOT_CONFIRMED",
-    "SettingStudy",
-    "Estimate",
-    "setting_order",
-    "settings_with_records",
-    "comparable",
-    "confirmed_trials",
-    "ppl_by_seed",
-    "recipe_estimate",
-    "second_session_of",
-    "seed_trials",
-    "shortfall",
-    "study_of",
-    "tuned_estimate",
-    "tuned_origin",
-]
 
 NOT_CONFIRMED = "search value, not confirmed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """How good one configuration is, and how sure that is."""
+    """Perplexities of one configuration with their intervals."""
 
     origin: str
     """``paper``, or the search trial whose configuration it is."""
@@ -62,7 +36,7 @@ class Estimate:
     test_trial_ids: tuple[str, ...] = ()
     """The trials behind ``test``."""
     missing: tuple[str, ...] = ()
-    """What the estimate lacks, a phrase each."""
+    """Shortcomings of the estimate, a phrase each."""
 
 
 def recipe_estimate(study: SettingStudy) -> Estimate | None:
@@ -107,7 +81,7 @@ def _tuned_origin(study: SettingStudy) -> str | None:
     for position, (trial_id, block) in enumerate(zip(search["trial_id"], search["block"], strict=True)):
         origin = trial_id if trial_id in origins or block != "default" else PAPER_ORIGIN
         if origin not in origins or (position and origin == PAPER_ORIGIN):
-            continue  # the recipe stands for the tuned setting only if it won the search itself
+            continue  # the recipe counts as tuned only if it won the search itself
         if ppl_by_seed(study, origin, "valid"):
             return origin
     return None
@@ -165,7 +139,7 @@ def _ppl(study: SettingStudy, done: pd.DataFrame, split: str) -> pd.Series:
 
 
 def shortfall(study: SettingStudy, trials: pd.DataFrame) -> list[str]:
-    """Says so if the trials are shorter than the recipe's full length."""
+    """A phrase if the trials are shorter than the recipe's full length, else nothing."""
     full = SIZES[study.setting.size].max_epochs if study.setting.size in SIZES else None
     length = trials["max_epochs"].max()
     return [f"trials of {length:.0f} epochs, the full length is {full}"] if full is not None and length < full else []

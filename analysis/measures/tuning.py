@@ -1,8 +1,8 @@
-"""What tuning brings, what a comparison owes to unequal tuning, and how far a search's best value flatters.
+"""Tuning gain, tuning debt and winner's curse, from the fresh seeds of the confirm block.
 
-All of it rests on the confirm block: fresh seeds of the paper's recipe and of the best configuration. The intervals
-cover the spread between seeds alone. Each variant was searched once: another search might find another configuration,
-and no interval here knows of that.
+Gain: tuned against the paper's recipe. Debt: the part of a difference between two variants that goes when both are
+tuned. Curse: the search value of the winner against its fresh seeds. The intervals cover the spread between seeds, not
+that another search might find another configuration.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from analysis.measures.settings import SettingStudy, confirmed_trials, ppl_by_seed, tuned_origin
+from analysis.measures.settings import confirmed_trials, ppl_by_seed, tuned_origin
+from analysis.records.studies import SettingStudy
 from analysis.stats.contrasts import Contrast, contrast, sign_flip_p
 from analysis.stats.intervals import LogRatio, t_interval
 from study.records.trials import PAPER_ORIGIN
@@ -48,14 +49,14 @@ def tuning_debt(
 ) -> Shift | None:
     """(a - b) under the paper's recipe minus (a - b) when both are tuned, on ln(perplexity), paired over seeds.
 
-    Negative where the recipe makes a look better against b than equal tuning does: that much of a's lead is owed to
+    Negative where the recipe makes a look better against b than equal tuning does: that part of a's lead is due to
     tuning. None without a seed that all four have.
 
     Args:
-        a_recipe: seed -> perplexity, and so are the others.
-        b_recipe: of b under the recipe.
-        a_tuned: of a when tuned.
-        b_tuned: of b when tuned.
+        a_recipe: seed -> perplexity of a under the recipe.
+        b_recipe: seed -> perplexity of b under the recipe.
+        a_tuned: seed -> perplexity of a when tuned.
+        b_tuned: seed -> perplexity of b when tuned.
 
     Raises:
         ValueError: if a perplexity is not a finite positive number.

@@ -1,4 +1,4 @@
-"""Section 6.4's statement measured: the probability that networks give to ``<unk>`` and to frequent words."""
+"""Section 6.4: the mean probability that networks give to ``<unk>`` and to frequent words."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.measures.pairs import KINDS
-from analysis.measures.settings import SettingStudy, comparable, study_of, tuned_origin
+from analysis.measures.settings import tuned_origin
 from analysis.records.load import Results
+from analysis.records.studies import SettingStudy, incomparable, study_of
 from analysis.stats.contrasts import Contrast, contrast
 from study.records.records import Setting
 from study.records.trials import PAPER_ORIGIN
@@ -18,14 +19,14 @@ from trainables.data.phrases import NAMED_WORDS
 UNKNOWN = "<unk>"
 TOGETHER = "frequent words together"
 NUM_FREQUENT = 20
-"""How many of the training split's most frequent words stand for the frequent ones."""
+"""Number of the training split's most frequent words that count as frequent."""
 MEASURES = ("mean_probability", "mean_probability_elsewhere")
 """Over all positions of the split, and over those where the word is not the target."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Masses:
-    """What the trials of one setting and configuration give to each word."""
+    """Probabilities that the trials of one setting and configuration give to each word."""
 
     study: SettingStudy
     trials: pd.DataFrame
@@ -66,11 +67,11 @@ class Comparison:
 
 
 def comparisons(results: Results, a: str, b: str) -> Iterator[Comparison]:
-    """Variant a against variant b wherever the records hold what both predict, under the recipe and when tuned."""
+    """Variant a against variant b wherever both have recorded word masses, under the recipe and when tuned."""
     frame = results.word_mass
     for corpus, size, split in frame[["corpus", "size", "split"]].drop_duplicates().itertuples(index=False):
         studies = [study_of(results, Setting(corpus, size, variant)) for variant in (a, b)]
-        if studies[0] is None or studies[1] is None or comparable(studies[0], studies[1]):
+        if studies[0] is None or studies[1] is None or incomparable(studies[0], studies[1]):
             continue
         own = frame[frame["split"] == split]
         won = all(tuned_origin(study) == PAPER_ORIGIN for study in studies if study is not None)
@@ -84,7 +85,7 @@ def _masses(frame: pd.DataFrame, study: SettingStudy, kind: str) -> Masses:
     origin = PAPER_ORIGIN if kind == "recipe" else tuned_origin(study)
     ids = study.confirm.loc[study.confirm["origin"] == origin, "trial_id"] if origin else []
     own = frame[(frame["study"] == study.study) & frame["trial_id"].isin(list(ids))]
-    # One row a word and seed: of trials with one seed the first stands.
+    # One row per word and seed: the first trial of a seed.
     own = own.sort_values("trial_id").drop_duplicates(["seed", "word"])
     return Masses(study=study, trials=_with_sum(own))
 
@@ -100,6 +101,6 @@ def _with_sum(trials: pd.DataFrame) -> pd.DataFrame:
         "num_positions": ("num_positions", "first"),
         "mean_probability": ("mean_probability", "sum"),
     }
-    # A sum over positions that differ from word to word would mean nothing: no such row for the others.
+    # No sum of ``mean_probability_elsewhere``: its positions differ from word to word.
     total = frequent.groupby("seed").agg(**sums).reset_index().assign(word=TOGETHER)
     return pd.concat([trials, total], ignore_index=True)

@@ -1,7 +1,7 @@
-"""From a number on the page back to its trials: who cites which trial, and what the page says of each one cited.
+"""Links from the numbers on the page to their trials, and the facts that the page shows of each cited trial.
 
-A study and its cited trials have anchors on the page. A trial's row has its whole configuration: what all the cited
-trials of a study share stands once above them.
+Each study and each cited trial has an anchor. Values that all cited trials of a study share are shown once above their
+rows.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records.evaluations import side_by_side
 from analysis.records.load import Results
 from analysis.records.sources import TrialKey, by_study
+from analysis.records.trials import side_by_side
 from analysis.tables.table import is_missing
 from study.records.records import SCHEMAS
 
@@ -69,7 +69,7 @@ class StudyView:
 
 
 class CitationIndex:
-    """Gives studies and trials their anchors, and collects the trials that are cited.
+    """Assigns anchors to studies and trials, and collects the trials that are cited.
 
     Args:
         results: the records.
@@ -155,7 +155,7 @@ class CitationIndex:
 def _compact(
     frame: pd.DataFrame, names: list[str]
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], Iterator[tuple[str, ...]]]:
-    """What all rows share, the columns in which they differ, and their values there; columns without a value go."""
+    """Values that all rows share, the other columns, and their values; columns without a value are left out."""
     texts = {name: [show(name, value) for value in frame[name]] for name in names}
     shared = tuple((name, column[0]) for name, column in texts.items() if len(set(column)) == 1 and column[0])
     differing = {name: column for name, column in texts.items() if len(set(column)) > 1}

@@ -94,7 +94,7 @@ def _strip(comparison: Comparison, comparisons: Sequence[Comparison]) -> Strip |
 
 
 def tally(claims: Sequence[ClaimView]) -> str:
-    """How the comparisons that the claims name stand, in a sentence; empty as long as none can be made."""
+    """Counts of the decisions on the comparisons that the claims name; empty as long as none can be made."""
     named = [c for claim in claims for c in claim.verdict.comparisons if c.decision != ASIDE]
     made = sum(c.effect is not None for c in named)
     shown, against = (sum(c.decision == decision for c in named) for decision in (SHOWN, AGAINST))

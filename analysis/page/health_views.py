@@ -28,18 +28,18 @@ class CheckView:
 
     @property
     def num_trials(self) -> int:
-        """How many trials it names."""
+        """Number of trials it names."""
         return sum(len(cited.trials) for cited in self.cited)
 
     @property
     def is_long(self) -> bool:
-        """Whether what it names does not go on its line."""
+        """Whether it names more than fits on its line."""
         return len(self.studies) > _SHORT or bool(self.num_trials)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckGroup:
-    """All that one check has found at one level."""
+    """The findings of one check at one level."""
 
     name: str
     level: str
@@ -87,7 +87,7 @@ def health_table(checks: Sequence[Check]) -> Table:
 
 
 def summary(checks: Iterable[Check]) -> str:
-    """How many problems and warnings there are."""
+    """Numbers of problems and warnings."""
     levels = Counter(check.level for check in checks)
     counts = [f"{levels[level]} {level}{'s' if levels[level] != 1 else ''}" for level in (PROBLEM, WARNING)]
     return f"Health: {', '.join(counts)}"

@@ -1,4 +1,4 @@
-"""What the HTML page says, as plain data; ``templates/`` only lays it out."""
+"""The content of the HTML page as plain data, which ``templates/`` lays out."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Picture:
     height: int
     files: tuple[str, ...]
     trials: tuple[TrialKey, ...]
-    """Those that its numbers rest on."""
+    """Trials behind its numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """All that the page says, in the order in which it says it."""
+    """The whole content, in the order of the page."""
 
     answer: str
     tally: str
-    """How the comparisons behind the claims stand; empty if none has been made."""
+    """Counts of the decisions on the claims' comparisons; empty if none has been made."""
     facts: tuple[tuple[str, str], ...]
     is_empty: bool
     first_command: str
@@ -69,7 +69,7 @@ def build_page(
     first_command: str,
     files: Mapping[str, Sequence[str]],
 ) -> Page:
-    """Puts the page together.
+    """Builds the page.
 
     Args:
         results: the records.
@@ -106,7 +106,7 @@ def build_page(
 
 
 def answer(verdicts: Sequence[str], *, is_empty: bool) -> str:
-    """What today's evidence says, in a sentence."""
+    """Counts of the verdicts in one sentence."""
     num = len(verdicts)
     if is_empty:
         return f"No study has been run yet, so none of the {num} claims can be judged."

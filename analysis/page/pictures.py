@@ -1,4 +1,4 @@
-"""Writes the figures and makes of each what the page embeds: vector graphics, or pixels where those would be large."""
+"""Writes the figures, and embeds each in the page: as SVG, or as PNG where the SVG is large."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUFFIXES = (".png", ".svg", ".csv")
 _LARGEST_SVG = 150_000  # bytes; an image of the same picture has 50,000 to 150,000
 _CSS_PIXELS_PER_INCH = 96
 _MANY_EPOCHS = 20_000
-"""Records from which on figures are drawn side by side; of fewer they are drawn before a process has started."""
+"""Epoch rows from which on figures are drawn in parallel; with fewer, starting processes takes longer than drawing."""
 _MOST_PROCESSES = 4
 
 
@@ -47,36 +47,36 @@ def write_pictures(results: Results, folder: Path, *, only: Collection[str] | No
 def writing_pictures(
     results: Results, folder: Path, *, only: Collection[str] | None = None
 ) -> Iterator[Callable[[], Pictures]]:
-    """``write_pictures``, but many records are drawn in other processes until what it yields is called."""
+    """As ``write_pictures``, but with many records in other processes, until the yielded function is called."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [name for name in FIGURES if only is None or name in only]
     for name in names:
         _remove(folder, name)
     num_processes = min(len(names), os.cpu_count() or 1, _MOST_PROCESSES)
     if num_processes < 2 or len(results.epochs) < _MANY_EPOCHS:
-        yield lambda: _sorted_out(names, [_write_figure(results, folder, name) for name in names])
+        yield lambda: _drawn_and_skipped(names, [_write_figure(results, folder, name) for name in names])
         return
     # Started afresh rather than forked: Arrow's threads do not survive a fork.
     spawn = get_context("spawn")
-    with ProcessPoolExecutor(num_processes, mp_context=spawn, initializer=_keep, initargs=(results,)) as pool:
-        futures = [pool.submit(_write_kept, folder, name) for name in names]
-        yield lambda: _sorted_out(names, [future.result() for future in futures])
+    with ProcessPoolExecutor(num_processes, mp_context=spawn, initializer=_set_results, initargs=(results,)) as pool:
+        futures = [pool.submit(_write_in_worker, folder, name) for name in names]
+        yield lambda: _drawn_and_skipped(names, [future.result() for future in futures])
 
 
-def _sorted_out(names: Sequence[str], found: Sequence[list[Picture]]) -> Pictures:
+def _drawn_and_skipped(names: Sequence[str], found: Sequence[list[Picture]]) -> Pictures:
     skipped = [FIGURES[name] for name, pictures in zip(names, found, strict=True) if not pictures]
     return [picture for pictures in found for picture in pictures], skipped
 
 
-_kept: list[Results] = []
+_worker_results: list[Results] = []
 
 
-def _keep(results: Results) -> None:
-    _kept.append(results)
+def _set_results(results: Results) -> None:
+    _worker_results.append(results)
 
 
-def _write_kept(folder: Path, name: str) -> list[Picture]:
-    return _write_figure(_kept[0], folder, name)
+def _write_in_worker(folder: Path, name: str) -> list[Picture]:
+    return _write_figure(_worker_results[0], folder, name)
 
 
 def _write_figure(results: Results, folder: Path, name: str) -> list[Picture]:

@@ -57,7 +57,7 @@ class TableView:
     citations: tuple[Citation, ...]
     files: tuple[str, ...]
     command: str
-    """What fills it, if no trial stands behind it yet; else empty."""
+    """Command that runs its trials, if it has none yet; else empty."""
 
 
 def table_view(

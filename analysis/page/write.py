@@ -1,4 +1,4 @@
-"""What the report writes: the page, or single tables and figures, with the files that go with them."""
+"""Writes the page, or single tables and figures, with their files."""
 
 from __future__ import annotations
 
@@ -24,14 +24,12 @@ from analysis.tables.render import write_table
 from analysis.tables.table import Table
 
 NAMES = (CLAIMS, HEALTH, *TABLES, *FIGURES)
-"""Everything that can be had by itself."""
+"""Tables and figures that ``--only`` accepts."""
 PAGE = "report.html"
-_TEMPLATES = Path(__file__).with_name("templates")
-_CODE = re.compile(r"`([^`]+)`")
 MAIN_TABLE = "table1"
 FIRST_STUDY = "python -m study.run --variant all --size tiny --corpus toy"
 _TARGETS = {"word_mass": "table4"}
-"""Table -> what ``study.reproduce`` calls the studies behind it, where its own name is none of that command's."""
+"""Table -> target of ``study.reproduce`` that runs its studies, where it is neither the table's name nor Table 1."""
 _TEMPLATES = Path(__file__).with_name("templates")
 _CODE = re.compile(r"`([^`]+)`")
 
@@ -111,5 +109,5 @@ def render_page(page: Page) -> str:
 
 
 def prose(text: str) -> Markup:
-    """Text in which what stands in backticks is code, and a long command may break after its words."""
+    """Escaped text with backticks turned into ``<code>``."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))

@@ -1,6 +1,6 @@
 """The records of one or more storages as tidy frames: a row per trial, a row per epoch, a row per run, and so on.
 
-Nothing is dropped for being unfinished, failed or pruned; what a table or figure leaves out is its own decision.
+Unfinished, failed and pruned trials are kept; each table and figure selects what it needs.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Results:
 def load_results(storages: Sequence[str]) -> Results:
     """Reads the tables of each storage and joins them.
 
-    A study that lies in several storages (a copy, or parts run on several machines) counts once. Of a trial that
-    occurs more than once, the latest attempt stands; of equal attempts one that has ended, then the later start.
+    A study in several storages (a copy, or parts run on several machines) counts once. A trial that occurs more than
+    once is read from its latest attempt; of equal attempts, from one that has ended, then from the later start.
 
     Raises:
         study.records.records.StorageError: if a storage cannot be read.
@@ -93,7 +93,7 @@ def _read(storages: Sequence[str], table: str) -> pd.DataFrame:
     # One chunk per column: as many as there are files would make every selection slow.
     tables = ((storage, read_table(storage, table).combine_chunks()) for storage in storages)
     frames = [found.to_pandas().assign(storage=storage) for storage, found in tables]
-    # An empty frame's columns would turn the dtypes of the others: leave it out where there is another.
+    # Empty frames would change the dtypes of the others.
     return pd.concat([f for f in frames if not f.empty] or frames[:1], ignore_index=True)
 
 
@@ -116,7 +116,7 @@ def _unique_subspace(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _drop_superseded(epochs: pd.DataFrame) -> pd.DataFrame:
-    """Where an attempt began again at epoch e, the rows of earlier attempts from e on go."""
+    """Removes the rows of earlier attempts from the epoch on at which a later attempt began."""
     starts = epochs.groupby([*TRIAL, "attempt"])["epoch"].min().rename("_superseded_from").reset_index()
     # The earliest start among the attempts after each one: a running minimum from the last attempt backwards.
     starts = starts.iloc[::-1].reset_index(drop=True)
@@ -128,7 +128,7 @@ def _drop_superseded(epochs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _latest_recorded(rows: pd.DataFrame, keys: list[str], order: str) -> pd.DataFrame:
-    """Of each group of ``keys``, the rows that were recorded together last: latest attempt, then latest time."""
+    """Keeps of each group of ``keys`` the rows recorded together last: latest attempt, then latest time."""
     together = [*keys, "storage", "attempt"]
     last = rows.groupby(together, sort=False)["recorded_at"].max().reset_index()
     last = last.sort_values([*keys, "attempt", "recorded_at"], kind="stable").drop_duplicates(keys, keep="last")
@@ -137,7 +137,7 @@ def _latest_recorded(rows: pd.DataFrame, keys: list[str], order: str) -> pd.Data
 
 
 def _fill_from_epochs(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """What an interrupted trial has reached, from its epochs: its row is as old as its start. Other rows stand."""
+    """Fills an interrupted trial's results from its epochs, since its row dates from its start; keeps other rows."""
     finite = epochs[np.isfinite(epochs["valid_ppl"].astype(float))]
     best = finite.loc[finite.groupby(TRIAL)["valid_ppl"].idxmin()].set_index(TRIAL)
     last = epochs.drop_duplicates(TRIAL, keep="last").set_index(TRIAL)

@@ -1,4 +1,4 @@
-"""How variants, corpora and settings are called for people; what the registries lack goes by its own name."""
+"""Display names of variants, corpora and settings; a name that the registries lack is shown as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trials that a number rests on: every measured value carries their keys to where it is shown or written."""
+"""Keys of the trials behind a measured value, which carries them to where it is shown or written."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Which study stands for a setting (corpus x size x variant), and its trials.
+"""Chooses the study that stands for a setting (corpus x size x variant), by how much was run, never by its results.
 
-How much was run decides, never how good it came out. Two kinds of studies are kept apart:
+Two kinds of studies are kept apart:
 
 * second sessions (footnote 4), whose trials restart half-way, never stand for a setting: ``second_session_of``;
 * precisions of the matrix products are never mixed. Each study has one; for each corpus and size, the precision in
   which most was run stands for all variants, so that they can be compared. A variant that was run in another one alone
-  is shown as it is, and ``comparable`` says that it cannot be compared with the others.
+  is shown, but not compared (``incomparable``).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SettingStudy:
     others: tuple[str, ...] = ()
     """Studies of the same setting that are left out."""
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
-    """What ``analysis.measures.settings`` has worked out of it: many tables ask for the same."""
+    """Cached results of ``analysis.measures.settings`` and ``analysis.figures.panels``."""
 
     @property
     def has_search(self) -> bool:
@@ -97,7 +97,7 @@ def setting_order(setting: Setting) -> tuple[tuple[int, str], ...]:
 def _once(
     function: Callable[[Results, Setting], SettingStudy | None],
 ) -> Callable[[Results, Setting], SettingStudy | None]:
-    """Decorator: works a setting's study out once for as long as the results live; every table and figure asks."""
+    """Decorator: caches the study of each setting for as long as ``results`` lives."""
     known: dict[int, dict[Setting, SettingStudy | None]] = {}
 
     @wraps(function)
@@ -121,13 +121,13 @@ def study_of(results: Results, setting: Setting) -> SettingStudy | None:
     longest trials, then the most confirmed trials, then the most trials. A study without a trial comes last.
     Second sessions do not count.
     """
-    trials, runs = _of(results.trials, setting), _of(results.runs, setting)
-    second = _second_sessions(trials)
+    trials, runs = _rows_of(results.trials, setting), _rows_of(results.runs, setting)
+    second = second_sessions(trials)
     names = sorted({*trials["study"], *runs["study"]} - second)
     if not names:
         return None
     same = results.trials[(results.trials["corpus"] == setting.corpus) & (results.trials["size"] == setting.size)]
-    wanted = _main_precision(same[~same["study"].isin(_second_sessions(same))])
+    wanted = _main_precision(same[~same["study"].isin(second_sessions(same))])
     own = {name: trials[trials["study"] == name] for name in names}
 
     def amount(name: str) -> tuple[float, ...]:
@@ -141,17 +141,23 @@ def study_of(results: Results, setting: Setting) -> SettingStudy | None:
 @_once
 def second_session_of(results: Results, setting: Setting) -> SettingStudy | None:
     """The study of footnote 4's second session of a setting, or None: the one with the most, as in ``study_of``."""
-    trials = _of(results.trials, setting)
-    names = sorted(_second_sessions(trials))
+    trials = _rows_of(results.trials, setting)
+    names = sorted(second_sessions(trials))
     if not names:
         return None
     best = max(names, key=lambda name: _amount(trials[trials["study"] == name]))
     return _setting_study(
-        results, setting, best, _of(results.runs, setting), others=[name for name in names if name != best]
+        results, setting, best, _rows_of(results.runs, setting), others=[name for name in names if name != best]
     )
 
 
-def comparable(a: SettingStudy, b: SettingStudy) -> str | None:
+def studies(results: Results) -> list[SettingStudy]:
+    """The study that stands for each setting, in the registries' order."""
+    found = (study_of(results, setting) for setting in settings_with_records(results))
+    return [study for study in found if study is not None]
+
+
+def incomparable(a: SettingStudy, b: SettingStudy) -> str | None:
     """Why two studies cannot be compared, or None if they can: both begun, one precision, trials of one length."""
     names = [variant_label(study.setting.variant) for study in (a, b)]
     if bare := [name for name, study in zip(names, (a, b), strict=True) if study.trials.empty]:
@@ -163,12 +169,13 @@ def comparable(a: SettingStudy, b: SettingStudy) -> str | None:
     return None
 
 
-def _of(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
+def _rows_of(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     keys = list(Setting._fields)
     return frame[(frame[keys] == list(setting)).all(axis=1)]
 
 
-def _second_sessions(trials: pd.DataFrame) -> set[str]:
+def second_sessions(trials: pd.DataFrame) -> set[str]:
+    """The studies among these trials that are of footnote 4's second session."""
     return set(trials.loc[trials["second_session_epoch"].notna(), "study"])
 
 
@@ -185,7 +192,7 @@ def _main_precision(trials: pd.DataFrame) -> str | None:
 
 
 def _amount(trials: pd.DataFrame, planned: pd.Series | None = None) -> tuple[float, ...]:
-    """How much was run: length of the longest trial, complete confirm trials, trials."""
+    """Amount that was run: length of the longest trial, complete confirm trials, trials."""
     lengths = [0.0, *trials["max_epochs"].dropna(), *(() if planned is None else planned.dropna())]
     confirmed = ((trials["block"] == "confirm") & (trials["status"] == "complete")).sum()
     return (max(lengths), float(confirmed), float(len(trials)))
@@ -201,8 +208,8 @@ def _setting_study(
     return SettingStudy(
         setting=setting,
         study=study,
-        trials=_of(results.trials[results.trials["study"] == study], setting),
-        evaluations=_of(results.evaluations[results.evaluations["study"] == study], setting),
+        trials=_rows_of(results.trials[results.trials["study"] == study], setting),
+        evaluations=_rows_of(results.evaluations[results.evaluations["study"] == study], setting),
         num_seeds=planned("num_seeds"),
         num_samples=planned("num_samples"),
         others=tuple(others),

@@ -19,9 +19,9 @@ from analysis.stats.intervals import CONFIDENCE, LogRatio, t_interval, t_quantil
 MARGIN_PPL = 1.0
 """Two models closer than this are equivalent: Melis et al. (2018) call a gap of 1.0 perplexity robust."""
 EXACT_PAIRS = 20
-"""Up to this many pairs all 2^n sign vectors are gone through; above it a fixed sample of them is."""
+"""Most pairs for which all 2^n sign vectors are enumerated; of more pairs a fixed random sample is."""
 _NUM_SAMPLED = 99_999
-_MAX_SEEDS = 10_000
+_MAX_SEEDS, _POWER = 10_000, 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,6 @@ class Contrast(LogRatio):
     """Perplexity of b: the geometric mean over the pairs."""
     seeds: tuple[int, ...] = ()
     """The seeds that both have."""
-    confidence: float = CONFIDENCE
 
     @property
     def difference(self) -> float | None:
@@ -63,19 +62,16 @@ class Contrast(LogRatio):
         return None if value is None or self.level is None else self.level * math.expm1(value)
 
 
-def contrast(
-    a: Mapping[int, float], b: Mapping[int, float], *, confidence: float = CONFIDENCE, margin: float = MARGIN_PPL
-) -> Contrast | None:
+def contrast(a: Mapping[int, float], b: Mapping[int, float], *, confidence: float = CONFIDENCE) -> Contrast | None:
     """Compares a with b over the seeds that both have; None without one.
 
     The interval is Student's for the mean difference. Two models count as equivalent if the interval of their
-    difference in perplexity lies inside +-``margin``: two one-sided tests, each at half of 1 - ``confidence``.
+    difference in perplexity lies inside +-``MARGIN_PPL``: two one-sided tests, each at half of 1 - ``confidence``.
 
     Args:
         a: seed -> perplexity.
         b: seed -> perplexity.
         confidence: of the interval.
-        margin: of equivalence, in perplexity.
 
     Raises:
         ValueError: if a perplexity is not a finite positive number, or ``confidence`` is not inside (0, 1).
@@ -91,11 +87,10 @@ def contrast(
     mean, sd, low, high, reason = t_interval(differences, confidence=confidence)
     equivalent = None
     if low is not None and high is not None:
-        equivalent = -margin < level * math.expm1(low) and level * math.expm1(high) < margin
+        equivalent = level * math.expm1(low) > -MARGIN_PPL and level * math.expm1(high) < MARGIN_PPL
     return Contrast(
         mean=mean, low=low, high=high, p_value=sign_flip_p(differences) if len(seeds) > 1 else None,
         num_pairs=len(seeds), reason=reason, equivalent=equivalent, sd=sd, level=level, seeds=tuple(seeds),
-        confidence=confidence,
     )  # fmt: skip
 
 
@@ -125,7 +120,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's (1979) adjusted p-values of one family of tests; None stays None and is no member of the family."""
+    """Holm's (1979) adjusted p-values of one family of tests; None stays None and does not count."""
     order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     running = 0.0
@@ -136,37 +131,25 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def fewest_seeds(num_comparisons: int, *, alpha: float = 0.05) -> int:
-    """The seeds from which on the sign-flip test, adjusted by Holm over so many comparisons, can reach p < ``alpha``.
-
-    Its smallest p-value is 2 / 2^n, and Holm multiplies the smallest of m by m.
-    """
+    """The fewest seeds n for p < ``alpha`` in the sign-flip test, with Holm for m comparisons: m 2 / 2^n < alpha."""
     return next(n for n in range(1, 64) if num_comparisons * 2.0 / 2**n < alpha)
 
 
-def seeds_needed(mean: float, sd: float, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
-    """How many seeds a two-sided paired t test needs to find a true difference of ``mean`` with this power.
+def seeds_needed(mean: float, sd: float, *, alpha: float = 0.05) -> int | None:
+    """The number of seeds with which a two-sided paired t test finds a true difference of ``mean`` with power .8.
 
-    A guess, as good as ``mean`` and ``sd`` are: both come from the few pairs at hand. The sign-flip test needs about
-    as many, and never fewer than six for p < .05.
+    As rough as ``mean`` and ``sd``, which come from few pairs. The sign-flip test needs about as many, and never fewer
+    than six for p < .05.
 
     Returns:
-        The number of seeds in all, not more than those at hand; None if no number up to 10,000 will do, or if there
-        is no difference or no spread to plan with.
-
-    Raises:
-        ValueError: if ``power`` or ``alpha`` is not inside (0, 1), or ``sd`` is negative.
+        The total number of seeds; None if 10,000 are too few, or if there is no difference or no spread.
     """
-    for name, value in (("power", power), ("alpha", alpha)):
-        if not 0.0 < value < 1.0:
-            raise ValueError(f"{name} must lie inside (0, 1), got {value!r}")
-    if sd < 0:
-        raise ValueError(f"sd must not be negative, got {sd!r}")
     if not (math.isfinite(mean) and math.isfinite(sd)) or mean == 0 or sd == 0:
         return None
     effect = abs(mean) / sd
 
     def lacking(num_pairs: float) -> float:
-        return power - paired_t_power(effect, num_pairs, alpha=alpha)
+        return _POWER - paired_t_power(effect, num_pairs, alpha=alpha)
 
     if lacking(_MAX_SEEDS) > 0:
         return None
@@ -181,7 +164,7 @@ def paired_t_power(effect: float, num_pairs: float, *, alpha: float = 0.05) -> f
     df, shift = num_pairs - 1, abs(effect) * math.sqrt(num_pairs)
     critical = t_quantile(1.0 - alpha, df)
     near = scipy.stats.nct.sf(critical, df, shift)
-    # Of the tail on the other side scipy gives NaN where nothing of it is left.
+    # scipy gives NaN for the other tail where it vanishes.
     far = np.nan_to_num(scipy.stats.nct.cdf(-critical, df, shift))
     return float(near + far)
 
@@ -190,9 +173,9 @@ def share_of_gain(base: Mapping[int, float], re: Mapping[int, float], real: Mapp
     """RE's share of REAL's gain over the baseline, on ln(perplexity) over the seeds that all have, in words.
 
     Args:
-        base: seed -> perplexity of the baseline, and so are the others.
-        re: of RE.
-        real: of REAL.
+        base: seed -> perplexity of the baseline.
+        re: seed -> perplexity of RE.
+        real: seed -> perplexity of REAL.
     """
     seeds = sorted(set(base) & set(re) & set(real))
     found = fieller([math.log(base[s] / re[s]) for s in seeds], [math.log(base[s] / real[s]) for s in seeds])
@@ -204,15 +187,12 @@ def share_of_gain(base: Mapping[int, float], re: Mapping[int, float], real: Mapp
     return f"RE's share of REAL's gain = {share:.0%} ({low:.0%} to {high:.0%}), {len(seeds)} seeds"
 
 
-def fieller(
-    u: Sequence[float], v: Sequence[float], *, confidence: float = CONFIDENCE
-) -> tuple[float, float | None, float | None] | None:
-    """mean(u) / mean(v) of pairs and Fieller's (1954) interval: all theta for which mean(u - theta v) may be zero.
+def fieller(u: Sequence[float], v: Sequence[float]) -> tuple[float, float | None, float | None] | None:
+    """mean(u) / mean(v) of pairs and Fieller's (1954) 95 % interval: all theta for which mean(u - theta v) may be zero.
 
     Args:
         u: shape (pairs,).
         v: shape (pairs,).
-        confidence: of the interval.
 
     Returns:
         The ratio and the interval's ends, which are None where the interval is not bounded, since the mean of v may be
@@ -223,7 +203,7 @@ def fieller(
         return None
     (mean_u, sd_u, *_), (mean_v, sd_v, *_) = t_interval(u), t_interval(v)
     covariance = math.fsum((x - mean_u) * (y - mean_v) for x, y in zip(u, v, strict=True)) / (n - 1)
-    t2 = t_quantile(confidence, n - 1) ** 2 / n
+    t2 = t_quantile(CONFIDENCE, n - 1) ** 2 / n
     # The theta with (mean_u - theta mean_v)^2 <= t^2 var(u - theta v) / n solve a theta^2 - 2 b theta + c <= 0.
     a = mean_v**2 - t2 * (sd_v or 0.0) ** 2
     b = mean_u * mean_v - t2 * covariance

@@ -26,7 +26,7 @@ _MIN_DF = 10
 
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
-    """What a moderate step in one parameter costs on the scale of ln(perplexity)."""
+    """Cost of a moderate step in one parameter, on the scale of ln(perplexity)."""
 
     mean: float
     standard_error: float
@@ -100,7 +100,7 @@ def _control(name: str, values: pd.Series) -> dict[str, np.ndarray]:
 
 
 def stratified_rank_test(strata: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float] | None:
-    """Whether losses of one group are lower than those of another, compared within strata.
+    """Tests whether losses of one group are lower than those of another, compared within strata.
 
     The sum over strata of the first group's ranks over (size + 1) (van Elteren, 1960), against 9,999 permutations of
     the groups within the strata, drawn with a fixed seed; the observed one counts with them, which keeps the test
@@ -134,7 +134,7 @@ def stratified_rank_test(strata: Sequence[tuple[np.ndarray, np.ndarray]]) -> tup
 
 
 def draws_for_rank_test(chance: float) -> int | None:
-    """Draws in both groups together for 80 % power at level .05, if this is the chance that the first is better.
+    """The number of draws, both groups together, for 80 % power at level .05 if the first is better with this chance.
 
     Noether (1987): (z_.975 + z_.80)^2 / (12 c (1 - c) (chance - .5)^2) with half of the draws in each group.
     """

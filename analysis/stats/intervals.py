@@ -1,4 +1,4 @@
-"""The report's statistics, on the scale L = ln(perplexity): seeds differ in loss, perplexity is only for display."""
+"""Means and t-intervals over seeds on the scale L = ln(perplexity); perplexity is only for display."""
 
 from __future__ import annotations
 
@@ -66,30 +66,28 @@ class MeanPerplexity:
     high: float | None
     """Ends of the interval, None if there is none."""
     num_seeds: int
-    confidence: float = CONFIDENCE
     reason: str | None = None
     """Why there is no interval."""
 
 
-def mean_perplexity(perplexities: Sequence[float], *, confidence: float = CONFIDENCE) -> MeanPerplexity | None:
+def mean_perplexity(perplexities: Sequence[float]) -> MeanPerplexity | None:
     """Mean and t-interval over seeds, on the scale of ln(perplexity); None without a seed.
 
     Args:
         perplexities: one per seed, finite and positive.
-        confidence: of the interval.
 
     Raises:
-        ValueError: if a perplexity is not a finite positive number, or ``confidence`` is not inside (0, 1).
+        ValueError: if a perplexity is not a finite positive number.
     """
     for value in perplexities:
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"a perplexity must be a finite positive number, got {value!r}")
     if not len(perplexities):
         return None
-    mean, _, low, high, reason = t_interval([math.log(value) for value in perplexities], confidence=confidence)
+    mean, _, low, high, reason = t_interval([math.log(value) for value in perplexities])
     return MeanPerplexity(
         mean=math.exp(mean), low=None if low is None else math.exp(low), high=None if high is None else math.exp(high),
-        num_seeds=len(perplexities), confidence=confidence, reason=reason,
+        num_seeds=len(perplexities), reason=reason,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The tables that compare variants: contrasts, and what they owe to unequal tuning."""
+"""The tables that compare variants: contrasts and tuning debt."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def contrasts(results: Results) -> Table:
             adjusted = {split: holm([one.p_value if one else None for one in found[split]]) for split in SPLITS}
             for i, pair in enumerate(family):
                 if bare[i] and kind != KINDS[0]:
-                    continue  # one row says that there is nothing
+                    continue  # one row for both configurations
                 values: dict[str, Any] = _names(pair) | {"configuration": " and ".join(KINDS) if bare[i] else kind}
                 for split in SPLITS:
                     values |= _contrast_values(split, pair, kind, found[split][i], adjusted[split][i])
@@ -84,7 +84,7 @@ def contrasts(results: Results) -> Table:
 
 @register("tuning_debt")
 def tuning_debts(results: Results) -> Table:
-    """How much of each difference between variants the paper's recipe owes to tuning one better than the other."""
+    """The part of each difference between variants that goes when both are tuned."""
     rows: list[Row] = []
     for heading, family in pairs(results):
         debts = [_debt(pair) for pair in family]
@@ -118,7 +118,7 @@ def tuning_debts(results: Results) -> Table:
     )
     return Table(
         name="tuning_debt",
-        title="Tuning debt: what a comparison owes to unequal tuning",
+        title="Tuning debt: the part of a comparison that is due to unequal tuning",
         caption=(
             "A / B: the test perplexity of A over that of B, under the paper's recipe and when both are tuned with the "
             "same budget. The debt is the first ratio over the second, over the seeds that all four share: below 1, "
@@ -145,14 +145,14 @@ def _debt_notes(pair: Pair, debt: Shift | None) -> tuple[str, ...]:
 
 
 def _notes(pair: Pair, kind: str, note: str) -> tuple[str, ...]:
-    """The note, and what else is amiss: searches of unequal budgets, trials shorter than the recipe's."""
+    """The note, searches of unequal budgets, trials shorter than the recipe's."""
     budgets = [len(study.search) for study in (pair.a, pair.b)]
     unequal = f"searches of {budgets[0]} and {budgets[1]} trials" if kind == "tuned" and len(set(budgets)) > 1 else ""
     return tuple(filter(None, [note, unequal, *shortfall(pair.a, pair.a.confirm)]))
 
 
 def _lacks(pair: Pair) -> tuple[str, ...]:
-    """What the pair lacks, each thing once."""
+    """Why the pair cannot be compared, each reason once."""
     kinds: dict[str, list[str]] = {}
     for kind in KINDS:
         if reason := pair.lacks(kind):

@@ -1,12 +1,12 @@
-"""Footnote 4 of the paper: small PTB networks trained a second time from where they had ended."""
+"""Footnote 4: small PTB networks trained for a second session from their final weights."""
 
 from __future__ import annotations
 
 from analysis.measures.sessions import Sessions, sessions
-from analysis.measures.settings import second_session_of, settings_with_records
 from analysis.records.load import Results
 from analysis.records.names import place_title, setting_name, variant_label
 from analysis.records.sources import TrialKey, trial_keys
+from analysis.records.studies import second_session_of, settings_with_records
 from analysis.stats.intervals import CONFIDENCE, mean_perplexity
 from analysis.tables.table import (
     Column,
@@ -29,7 +29,7 @@ SETTINGS = tuple(Setting("ptb", "small", variant) for variant in VARIANTS)
 
 @register("footnote4")
 def footnote_4(results: Results) -> Table:
-    """What a second training session does to each variant, within the same trials."""
+    """The second training session of each variant against the first, within the same trials."""
     extra = [
         c for c in settings_with_records(results) if c not in SETTINGS and second_session_of(results, c) is not None
     ]

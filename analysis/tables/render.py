@@ -15,19 +15,19 @@ from analysis.records.sources import write_csv
 from analysis.tables.table import Table
 
 WIDTH = 100
-"""Characters to which notes and captions are wrapped at the most, and of a console that is no terminal."""
+"""Widest line of notes and captions, and width of a console that is no terminal, in characters."""
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&$])")
 
 
 def escape_markdown(text: str) -> str:
-    """The text with all that Markdown or HTML would act on made literal, on one line."""
+    """Escapes Markdown and HTML, and joins the text into one line."""
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
-def markdown(table: Table, *, level: int = 1) -> str:
+def markdown(table: Table) -> str:
     """The table as GitHub-flavoured Markdown with a heading, its caption and its notes."""
     notes = table.numbered_notes()
-    lines = [f"{'#' * level} {escape_markdown(table.title)}", "", escape_markdown(table.caption), ""]
+    lines = [f"# {escape_markdown(table.title)}", "", escape_markdown(table.caption), ""]
     sections = any(row.section for row in table.rows)
     columns = table.columns
     titles = [*(["Network"] if sections else []), *(c.title for c in columns), *(["Note"] if notes else [])]

@@ -1,27 +1,19 @@
-"""The tables about the search itself: what it brought, and what its random block says of the space."""
+"""The tables of the search: tuning gain and winner's curse; the best of n random draws and the plateau."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from analysis.measures.best_of_n import expected_best_frame, random_block
-from analysis.measures.sensitivity import plateau
-from analysis.measures.settings import (
-    PAPER_ORIGIN,
-    SettingStudy,
-    ppl_by_seed,
-    seed_trials,
-    settings_with_records,
-    shortfall,
-    study_of,
-    tuned_origin,
-)
+from analysis.measures.plateau import plateau
+from analysis.measures.settings import ppl_by_seed, seed_trials, shortfall, tuned_origin
 from analysis.measures.tuning import search_value, tuning_gain, winners_curse
 from analysis.records.load import Results
 from analysis.records.names import place_title, setting_name, variant_label
 from analysis.records.sources import trial_keys
+from analysis.records.studies import SettingStudy, studies
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import CONFIDENCE, mean_perplexity
 from analysis.tables.table import (
@@ -38,14 +30,10 @@ from analysis.tables.table import (
     ratio,
     register,
 )
+from study.records.trials import PAPER_ORIGIN
 
 BUDGETS = (1, 3, 10)
 """Numbers of trials for which the expected best is shown."""
-
-
-def _studies(results: Results) -> Iterator[SettingStudy]:
-    found = (study_of(results, setting) for setting in settings_with_records(results))
-    yield from (study for study in found if study is not None)
 
 
 @register("tuning")
@@ -65,17 +53,17 @@ def tuning(results: Results) -> Table:
     )
     return Table(
         name="tuning",
-        title="What tuning brings, and how far a search flatters",
+        title="Tuning gain and winner's curse",
         caption=(
-            "Tuned / recipe: the perplexity of the search's best configuration over that of the paper's recipe, both "
+            "Tuned / recipe: the perplexity of the tuned configuration over that of the paper's recipe, both "
             "on the same fresh seeds; below 1 where tuning helps. Winner's curse: the validation perplexity of that "
-            "configuration on fresh seeds over its own value in the search, by which it was selected; above 1, the "
+            "configuration on fresh seeds over its own value in the search; above 1, the "
             "search value was too good. (The search has the value of twenty streams read side by side, so the fresh "
             "seeds are measured like that here; Table 1 has the single-stream value.) Means over seeds of the "
             f"logarithm, with their {CONFIDENCE:.0%} t-intervals, which cover the spread between seeds and not what "
             "another search would have found."
         ),
-        rows=tuple(_tuning_row(study) for study in _studies(results)),
+        rows=tuple(_tuning_row(study) for study in studies(results)),
         columns=columns,
         narrow=(columns[0], *columns[2:4], columns[5], columns[7], columns[8]),
     )
@@ -156,7 +144,7 @@ def search(results: Results) -> Table:
             "Draws within 1.0: share of the draws within 1.0 perplexity of the search's best. Plateau: share of the "
             "area of log(tau) and gamma whose nearest trial is."
         ),
-        rows=tuple(_search_row(study) for study in _studies(results)),
+        rows=tuple(_search_row(study) for study in studies(results)),
         columns=columns,
         narrow=columns[:5] + columns[7:],
     )
@@ -182,7 +170,7 @@ def _search_row(study: SettingStudy) -> Row:
     data |= {
         "plateau_draws": Measured(flat.share_random if flat else None, within),
         "plateau_area": Measured(flat.share_area if flat else None, within),
-        "plateau_trials": Measured(flat.num_within if flat else None, within),
+        "plateau_trials": Measured(len(flat.trial_ids) if flat else None, within),
     }
     notes = []
     if block.num_diverged:
@@ -199,7 +187,7 @@ def _search_row(study: SettingStudy) -> Row:
 
 
 def _bounds(key: str) -> Callable[[Values], Cell]:
-    """Shows the median and its bounds; without bounds it is not shown, for the sample cannot carry it."""
+    """Shows the median with its bounds, or nothing if the sample is too small for bounds."""
 
     def found(values: Values) -> Cell:
         low = values[key].low

@@ -1,6 +1,6 @@
-"""What a table is: values for the CSV, views of them for people, and with each measured value the trials behind it.
+"""A table: values for the CSV, columns that format them, and the trials behind each measured value.
 
-``register`` puts a function that makes a table into ``TABLES``; the report takes it from there.
+``register`` adds a function that makes a table to ``TABLES``, from which the report takes it.
 """
 
 from __future__ import annotations
@@ -49,11 +49,10 @@ Values = Mapping[str, Any]
 
 
 class Cell(NamedTuple):
-    """What a column shows of a row."""
+    """The text that a column shows of a row, and its trials."""
 
     text: str
     trials: tuple[TrialKey, ...] = ()
-    """Those that the number shown rests on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +62,9 @@ class Column:
     title: str
     """Lines are separated by newlines."""
     cell: Callable[[Values], Cell]
-    """Formats the value that the column shows, and takes its trials along."""
+    """Values of a row -> the cell."""
     left: bool = False
-    """Aligned to the left: names. Numbers stand to the right."""
+    """Aligned to the left (names) instead of to the right (numbers)."""
 
     def text(self, values: Values) -> str:
         """The cell's text alone."""
@@ -82,11 +81,11 @@ class Row:
     section: str = ""
     """Heading that the row stands under."""
     notes: tuple[str, ...] = ()
-    """What the reader must know of this row, a phrase each."""
+    """Remarks on the row, a phrase each."""
     dim: bool = False
-    """Nothing was run: the row recedes where the view can do so."""
+    """Shown in grey where possible: nothing was run."""
     parts: tuple[Row, ...] = ()
-    """Rows in the file of trial ids alone: what this row sums up."""
+    """Rows that this row sums up; they appear in the file of trial ids alone."""
 
     @property
     def note(self) -> str:
@@ -105,7 +104,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table, complete but for its drawing."""
+    """One table of the report."""
 
     name: str
     title: str
@@ -139,7 +138,7 @@ class Table:
 
 
 TABLES: dict[str, Callable[[Results], Table]] = {}
-"""Name -> what makes the table from the records."""
+"""Name -> function that makes the table from the records."""
 
 
 def register(name: str) -> Callable[[Callable[[Results], Table]], Callable[[Results], Table]]:
@@ -180,9 +179,9 @@ def p_value(key: str) -> Callable[[Values], Cell]:
     return lambda values: cell(values[key], lambda p: "<0.001" if p < 0.0005 else f"{p:.3f}")
 
 
-def yes_no(key: str, *, missing: str = "") -> Callable[[Values], Cell]:
-    """Shows ``yes`` or ``no``, ``missing`` where that is not known."""
-    return lambda values: cell(values[key], lambda value: "yes" if value else "no", missing=missing)
+def yes_no(key: str) -> Callable[[Values], Cell]:
+    """Shows ``yes`` or ``no``, nothing where that is not known."""
+    return lambda values: cell(values[key], lambda value: "yes" if value else "no")
 
 
 def cell(held: Any, text: Callable[[Any], str], *, missing: str = "") -> Cell:

@@ -7,18 +7,12 @@ from itertools import product
 from typing import Any
 
 from analysis import paper
-from analysis.measures.settings import (
-    Estimate,
-    SettingStudy,
-    recipe_estimate,
-    setting_order,
-    settings_with_records,
-    study_of,
-    tuned_estimate,
-)
+from analysis.measures.pairs import KINDS
+from analysis.measures.settings import Estimate, recipe_estimate, tuned_estimate
 from analysis.records.load import Results
 from analysis.records.names import place_title, setting_name, variant_label
 from analysis.records.sources import keys_of, trial_keys
+from analysis.records.studies import SettingStudy, setting_order, settings_with_records, study_of
 from analysis.stats.intervals import CONFIDENCE
 from analysis.tables.table import (
     Cell,
@@ -42,7 +36,7 @@ TABLE_1_SETTINGS, TABLE_2_SETTINGS = (
     tuple(Setting(*one) for one in product(*COMPARED[table], VARIANTS)) for table in ("table1", "table2")
 )
 TABLE_2_CORPORA = COMPARED["table2"][0]
-KINDS, SPLITS = ("recipe", "tuned"), ("valid", "test")
+SPLITS = ("valid", "test")
 NOT_RUN, PARTIAL, DONE = "not run", "partial", "done"
 
 _CAPTION = (
@@ -123,7 +117,7 @@ def _perplexities(results: Results, settings: Iterable[Setting], *, name: str, t
 
 
 def _perplexity(kind: str, split: str, *, short: bool = False) -> Callable[[Values], Cell]:
-    """Shows the mean and its t-interval, in short half of the interval's width; the state where there is no mean."""
+    """Shows the mean and its t-interval (``short``: plus or minus half its width), or why there is no mean."""
 
     def found(values: Values) -> Cell:
         held: Interval = values[f"{kind}_{split}"]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analysis import paper
-from analysis.measures.settings import recipe_estimate, settings_with_records, study_of, tuned_estimate
+from analysis.measures.pairs import KINDS
+from analysis.measures.settings import recipe_estimate, tuned_estimate
 from analysis.records.load import Results
 from analysis.records.names import setting_name, variant_label
 from analysis.records.sources import keys_of
+from analysis.records.studies import settings_with_records, study_of
 from analysis.stats.intervals import CONFIDENCE
 from analysis.tables.table import Column, Measured, Row, Table, interval, joined, number, plain, register
-from analysis.tables.table1_2 import KINDS, SPLITS, TABLE_1_SETTINGS, perplexity
+from analysis.tables.table1_2 import SPLITS, TABLE_1_SETTINGS, perplexity
 from study.records.records import Setting
 from trainables.recipes import CORPORA, NUM_LAYERS, SIZES, VARIANTS
 

@@ -1,4 +1,4 @@
-"""Table 4: what trained networks predict after a phrase."""
+"""Table 4: the next words that trained networks predict after a phrase."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis import paper
-from analysis.measures.settings import shortfall, study_of
-from analysis.records.evaluations import measured
+from analysis.measures.settings import shortfall
 from analysis.records.load import Results
 from analysis.records.names import place_title, variant_label
 from analysis.records.sources import TrialKey
+from analysis.records.studies import study_of
+from analysis.records.trials import measured
 from analysis.tables.table import (
     Cell,
     Column,
@@ -39,7 +40,7 @@ class _Shown(NamedTuple):
     trial: TrialKey
     rows: pd.DataFrame
     note: str
-    """What its weights lack."""
+    """Shortcoming of its weights, for instance short training."""
 
 
 @register("table4")
@@ -51,7 +52,7 @@ def table_4(results: Results) -> Table:
         for corpus, size in results.predictions[["corpus", "size"]].drop_duplicates().itertuples(index=False)
     ]
     if "ptb" not in dict(places):
-        places.insert(0, ("ptb", "large"))  # the paper's stand alone
+        places.insert(0, ("ptb", "large"))  # the paper's predictions alone
     for corpus, size in places:
         shown = {variant: _best_trial(results, Setting(corpus, size, variant)) for variant in COMPARED}
         recorded = dict.fromkeys(phrase for one in shown.values() if one for phrase in one.rows["phrase"])
@@ -82,8 +83,7 @@ def table_4(results: Results) -> Table:
 
 
 def _best_trial(results: Results, setting: Setting) -> _Shown | None:
-    """Of a setting's trials with predictions the one of lowest validation perplexity, of the study that stands
-    for it."""
+    """The predictions of the trial of lowest validation perplexity, in the study that stands for the setting."""
     frame = results.predictions
     own = frame[
         (frame["corpus"] == setting.corpus) & (frame["size"] == setting.size) & (frame["variant"] == setting.variant)
@@ -162,7 +162,7 @@ def _word(key: str) -> Callable[[Values], Cell]:
     def found(values: Values) -> Cell:
         of_next = isinstance(values["rank"], str)
         probability, rank = (value_of(values[f"{key}_{part}"]) for part in ("probability", "rank"))
-        # The paper prints ten words; of ours the word that follows is recorded wherever it stands.
+        # The paper prints ten words; of ours the next word is recorded at any rank.
         missing = "not among the ten" if of_next and values[f"{key}_known"] else "-"
         return cell(
             values[f"{key}_word"],

@@ -57,8 +57,8 @@ def word_mass(results: Results) -> Table:
             "Section 6.4 finds lower probabilities of <unk> and of words such as a, an and the with "
             f"{variant_label(a)} than with {variant_label(b)}. Mean probability of a word over all positions of the "
             "split, beside its share of the text; the ratio of the two networks, paired over seeds on the logarithm, "
-            f"with its {CONFIDENCE:.0%} t-interval. A network that gives each word its due has ratios near 1 over all "
-            "positions; elsewhere: over the positions where the word is not the next one. p: exact two-sided "
+            f"with its {CONFIDENCE:.0%} t-interval. Two networks that both match the word's share of the text "
+            "have a ratio near 1; elsewhere: over the positions where the word is not the next one. p: exact two-sided "
             "sign-flip test for the four words that the section names, adjusted by Holm over them, which can fall "
             f"below .05 from {fewest_seeds(len(NAMED_WORDS))} seeds on. "
             f"{TOGETHER.capitalize()}: the {NUM_FREQUENT} most frequent of the training split but <unk>."
@@ -72,7 +72,7 @@ def word_mass(results: Results) -> Table:
 def _mass_rows(one: Comparison) -> Iterator[Row]:
     words = one.words()
     found = {measure: [one.contrast(word, measure) for word in words["word"]] for measure in MEASURES}
-    # The paper speaks of four words: they are the family. Of the others the table shows no more than intervals.
+    # The four words that the paper names are the family of tests; the others have intervals alone.
     named = words["word"].isin(NAMED_WORDS).tolist()
     p_values = {m: [c.p_value if c and own else None for c, own in zip(found[m], named, strict=True)] for m in MEASURES}
     adjusted = {measure: holm(p_values[measure]) for measure in MEASURES}

@@ -1,4 +1,4 @@
-"""Which parameters a set of trials varies, and their values on the scale they are drawn on."""
+"""Parameters that a set of trials varies, and their values on the scale they are drawn on."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from analysis import report
-from analysis.records.evaluations import measured
 from analysis.records.load import Results, load_results, load_token_scores
+from analysis.records.trials import measured
 from study.records.records import SCHEMAS, Setting, read_table
 from study.search.ledger import Ledger
 from study.search.setting_search import SettingSearch

@@ -1,4 +1,4 @@
-"""What one comparison decides, and how often the rules err."""
+"""Decisions of single comparisons, and the error rates of the rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from analysis.claims.arms import Arm
 from analysis.claims.comparisons import AGAINST, ASIDE, OPEN, SHOWN, Comparison, below, mixed, same, settle
 
-SIDE = Arm(place="PTB small", label="VD-LSTM")
+ARM = Arm(place="PTB small", label="VD-LSTM")
 
 
 def seeds(*values: float) -> dict[int, float]:
@@ -18,7 +18,7 @@ def seeds(*values: float) -> dict[int, float]:
 
 
 def compare(a: dict[int, float], b: dict[int, float], *, family: int = 1, **how: bool) -> Comparison:
-    return settle([below("a / b", a, b, arms=(SIDE,), family=family, **how)])[0]
+    return settle([below("a / b", a, b, arms=(ARM,), family=family, **how)])[0]
 
 
 B = seeds(80.0, 81.0, 79.0, 80.5, 79.5, 80.2)
@@ -54,15 +54,15 @@ def test_equality_is_against_a_gain_unless_told_otherwise() -> None:
 
 def test_the_level_says_what_a_ratio_of_ratios_is_in_perplexity() -> None:
     a, b = {s: v / 80 for s, v in scaled(1.02, 0.01).items()}, {s: v / 80 for s, v in B.items()}
-    found = below("a / b", a, b, arms=(SIDE,), family=1)
+    found = below("a / b", a, b, arms=(ARM,), family=1)
     assert found.decision == AGAINST  # at a level of 1, everything is within 1.0
-    assert below("a / b", a, b, arms=(SIDE,), family=1, level=dict.fromkeys(B, 80.0)).decision == OPEN
+    assert below("a / b", a, b, arms=(ARM,), family=1, level=dict.fromkeys(B, 80.0)).decision == OPEN
 
 
 def test_holm_counts_all_comparisons_that_the_claim_names() -> None:
-    worse = below("a / b", scaled(1.05), B, arms=(SIDE,), family=2)
-    missing = below("c / b", {}, B, arms=(SIDE,), family=2)
-    aside = below("d / b", scaled(1.05), B, arms=(SIDE,), family=2, named=False)
+    worse = below("a / b", scaled(1.05), B, arms=(ARM,), family=2)
+    missing = below("c / b", {}, B, arms=(ARM,), family=2)
+    aside = below("d / b", scaled(1.05), B, arms=(ARM,), family=2, named=False)
     found = settle([worse, missing, aside])
     assert [c.decision for c in found] == [OPEN, OPEN, ASIDE]
     assert [c.p_holm for c in found] == [4 / 64, None, None]
@@ -71,7 +71,7 @@ def test_holm_counts_all_comparisons_that_the_claim_names() -> None:
 
 def test_what_lacks_something_is_not_judged() -> None:
     short = Arm(place="PTB small", label="VD-LSTM", lacks="trials of 6 epochs")
-    found = settle([below("a / b", scaled(0.9), B, arms=(SIDE, short), family=1)])[0]
+    found = settle([below("a / b", scaled(0.9), B, arms=(ARM, short), family=1)])[0]
     assert (found.decision, found.p, found.p_holm, found.more) == (OPEN, 2 / 64, None, "")
 
 
@@ -80,7 +80,7 @@ def test_open_comparisons_say_how_many_seeds_it_takes() -> None:
     assert (compare(few, B).num_needed, compare(few, B).more) == (6, "about 6 seeds in all, 3 so far")
     assert compare(seeds(70.0), B).num_needed == 6
     # The other way, six seeds cannot do after Holm's adjustment over ten.
-    worse = below("a / b", scaled(1.05), B, arms=(SIDE,), family=10)
+    worse = below("a / b", scaled(1.05), B, arms=(ARM,), family=10)
     assert worse.num_needed == math.ceil(math.log2(2 / 0.005))
     # Next to no difference: showing equality takes fewer seeds than showing a difference.
     noisy = scaled(1.0015, 0.01)
@@ -107,7 +107,7 @@ def test_a_number_of_seeds_that_showed_equality_does_show_it() -> None:
 
 def test_sameness() -> None:
     def decide(a: dict[int, float]) -> Comparison:
-        return settle([same("a / b", a, B, arms=(SIDE,), family=4)])[0]
+        return settle([same("a / b", a, B, arms=(ARM,), family=4)])[0]
 
     assert decide(scaled(1.002)).decision == SHOWN
     assert decide(dict(B)).decision == SHOWN  # unchanged to the last digit, for six seeds
@@ -141,7 +141,7 @@ def test_how_often_the_rules_err() -> None:
         found = []
         for i, ratio in enumerate(ratios):
             base = draw(80.0) if i % 3 == 0 else base  # noqa: F821
-            found.append(below(f"{i}", draw(80.0 * ratio), base, arms=(SIDE,), family=len(ratios), **how))
+            found.append(below(f"{i}", draw(80.0 * ratio), base, arms=(ARM,), family=len(ratios), **how))
         return [c.decision for c in settle(found)]
 
     one_false = [study([0.9] * 14 + [1.0]) for _ in range(studies)]

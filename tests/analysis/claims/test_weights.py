@@ -10,10 +10,11 @@ import pytest
 from analysis.claims import CONTRADICTED, NOT_ENOUGH, SUPPORTED, Verdict, judge
 from analysis.claims.comparisons import AGAINST, ASIDE, OPEN, SHOWN
 from analysis.claims.perplexity import LARGE
-from analysis.claims.weights import POINTS, WORDS
+from analysis.claims.weights import POINTS
 from analysis.records.sources import by_study, trial_keys
 from analysis.tables.table import joined
 from tests.support import memory
+from trainables.data.phrases import NAMED_WORDS
 from trainables.recipes import FIGURE1
 
 PAPERS = {(0.0, 10.0): 0.985, (1.0, 10.0): 0.06, (1.0, 2.0): 0.12}
@@ -58,9 +59,9 @@ def test_a_distance_out_of_its_range_contradicts(point: tuple[float, float]) -> 
     ("distances", "columns", "missing"),
     [
         ({p: d for p, d in PAPERS.items() if p != (1.0, 2.0)}, {}, "not run: section 6.2 (beta 1, tau 2)"),
-        (PAPERS, {"num_epochs": 5}, f"runs of 5 epochs, the full length is {FIGURE1.num_epochs}"),
+        (PAPERS, {"num_epochs": 5}, f"5 epochs, not {FIGURE1.num_epochs}"),
         (PAPERS, {"hidden_size": 32}, f"32 units, not {FIGURE1.hidden_size}"),
-        (PAPERS, {"corpus": "toy"}, "on toy instead of ptb"),
+        (PAPERS, {"corpus": "toy"}, "on Toy, not PTB"),
         (PAPERS, {"num_seeds": 1}, "at least 3 runs"),
         (PAPERS, {"spread": 0.2}, "more runs than 4"),
     ],
@@ -120,7 +121,7 @@ def masses(ratio: dict[str, float], *, num_seeds: int = 6, place: Any = LARGE, *
     return judge(memory.results(trials, word_mass=mass), only=[10])[0]
 
 
-LOWER = dict.fromkeys(WORDS, 0.8)
+LOWER = dict.fromkeys(NAMED_WORDS, 0.8)
 
 
 def test_lower_probability_of_frequent_words() -> None:

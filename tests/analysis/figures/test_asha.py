@@ -46,7 +46,7 @@ def storage(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_who_is_stopped_where(storage: Path) -> None:
+def test_trials_stopped_at_each_rung(storage: Path) -> None:
     (found,) = asha_rungs(load_results([str(storage)])).studies
     full = tuple(100.0 - 2 * i for i in range(10))
     ten = tuple(range(1, 11))

@@ -1,4 +1,4 @@
-"""How the searched parameters are called and placed on an axis."""
+"""Labels and axes of the searched parameters."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_in_the_order_in_which_trials_ended(tmp_path: Path) -> None:
     write_trial(storage, SETTING, "s", "tpe-0005", [10.0], status="interrupted")
     write_trial(storage, SETTING, "s", "confirm-paper-s101", [5.0], origin="paper")
     assert read(tmp_path) == BestSoFarInfo(
-        searches=(
+        studies=(
             BestSoFar(
                 setting=SETTING,
                 study="s",
@@ -49,7 +49,7 @@ def test_nothing_before_the_first_value(tmp_path: Path) -> None:
     write_trial(str(tmp_path), SETTING, "s", "random-0002", [5.0], status="interrupted")
     found = read(tmp_path)
     assert found.is_empty
-    assert (found.searches[0].best, found.searches[0].num_unfinished) == ((None,), 1)
+    assert (found.studies[0].best, found.studies[0].num_unfinished) == ((None,), 1)
 
 
 def test_the_picture_counts_what_is_not_in_it(tmp_path: Path) -> None:

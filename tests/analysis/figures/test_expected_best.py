@@ -35,7 +35,7 @@ def test_two_draws(tmp_path: Path) -> None:
     write_trial(str(tmp_path), SETTING, "real", "random-0003", [1.0], status="interrupted")
     write_trial(str(tmp_path), SETTING, "real", "tpe-0004", [1.0])
     assert read(tmp_path) == ExpectedBestInfo(
-        blocks=(
+        studies=(
             ExpectedBest(
                 setting=SETTING,
                 study="real",

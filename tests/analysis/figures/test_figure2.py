@@ -30,7 +30,7 @@ def test_the_mean_over_confirmed_seeds(tmp_path: Path) -> None:
         write_trial(str(tmp_path), SETTING, "s", f"confirm-paper-s{seed}", ppls, origin="paper")
     write_trial(str(tmp_path), SETTING, "s", "confirm-paper-s104", [10.0], origin="paper", status="interrupted")
     write_trial(str(tmp_path), SETTING, "s", "confirm-tpe-0001-s101", [20.0], origin="tpe-0001")
-    (curve,) = read(tmp_path).curves
+    (curve,) = read(tmp_path).studies
     assert (curve.setting, curve.source, curve.study, curve.paper_ppl) == (SETTING, "confirm", "s", 86.3)
     assert curve.trial_ids == ("confirm-paper-s101", "confirm-paper-s102", "confirm-paper-s103")
     assert curve.epochs == (1, 2)  # the third epoch is not there for every seed
@@ -44,18 +44,18 @@ def test_the_mean_over_confirmed_seeds(tmp_path: Path) -> None:
 def test_without_confirmation_the_default_trial(tmp_path: Path) -> None:
     write_trial(str(tmp_path), SETTING, "s", "default-0000", [500.0, math.nan, 300.0], status="failed")
     write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [50.0])
-    (curve,) = read(tmp_path).curves
+    (curve,) = read(tmp_path).studies
     assert (curve.source, curve.epochs, curve.low, curve.high) == ("default", (1, 3), (), ())
     assert curve.ppl == pytest.approx((500.0, 300.0))
 
 
 def test_confirmation_under_way_is_better_than_nothing(tmp_path: Path) -> None:
     write_trial(str(tmp_path), SETTING, "s", "confirm-paper-s101", [200.0], origin="paper", status="interrupted")
-    assert read(tmp_path).curves[0].ppl == pytest.approx((200.0,))
+    assert read(tmp_path).studies[0].ppl == pytest.approx((200.0,))
 
 
 def test_nothing_to_draw(tmp_path: Path) -> None:
-    assert read(tmp_path) == CurvesInfo(curves=())
+    assert read(tmp_path) == CurvesInfo(studies=())
     write_run(str(tmp_path), SETTING, "s")
     write_trial(str(tmp_path), SETTING, "s", "default-0000", [math.nan], status="failed")
     write_trial(str(tmp_path), SETTING, "s", "random-0001", [300.0], status="pruned")
@@ -69,7 +69,7 @@ def test_panels_show_the_data_in_the_variants_colours(example: Results) -> None:
         ["PTB", " small (200 units)"],
         ["PTB", " large (1500 units)"], ["WikiText-2", " small (200 units)"], ["Toy", " tiny (48 units)"],
     ]  # fmt: skip
-    curves = [c for c in info.curves if (c.setting.corpus, c.setting.size) == ("ptb", "small")]
+    curves = [c for c in info.studies if (c.setting.corpus, c.setting.size) == ("ptb", "small")]
     assert [c.setting.variant for c in curves] == list(VARIANTS)
     lines = [line for line in axes[0].lines if len(line.get_xdata()) > 1]
     for line, curve in zip(lines, curves, strict=True):
@@ -83,7 +83,7 @@ def test_panels_show_the_data_in_the_variants_colours(example: Results) -> None:
 def test_the_frame_has_a_row_per_setting_and_epoch(example: Results) -> None:
     info = training_curves(example)
     frame = info.frame()
-    assert len(frame) == sum(len(curve.epochs) for curve in info.curves)
+    assert len(frame) == sum(len(curve.epochs) for curve in info.studies)
     assert frame.loc[0, "trial_ids"][0] == "confirm-paper-s101"
 
 

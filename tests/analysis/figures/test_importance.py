@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from analysis.figures.importance import MIN_DRAWS, ImportanceInfo, draw_importance, importances
+from analysis.figures.importance import ImportanceInfo, draw_importance, importances
 from analysis.records.load import load_results
+from analysis.stats.importance import MIN_DRAWS
 from study.records.records import Setting
 from tests.support.synthetic import write_trial
 
@@ -26,32 +27,31 @@ def read(path: Path) -> ImportanceInfo:
     return importances(load_results([str(path)]))
 
 
-def test_the_parameter_that_decides_comes_first(tmp_path: Path) -> None:
+def test_the_parameter_that_decides_is_above_the_null(tmp_path: Path) -> None:
     write(tmp_path, 40)
     (found,) = read(tmp_path).studies
     assert (found.setting, found.study, found.num_draws) == (SETTING, "re", 40)
     assert found.trial_ids[:2] == ("random-0000", "random-0001")
-    assert found.parameters == ("drop_prob", "lr")
-    assert found.shares[0] > 0.8
-    assert sum(found.shares) == 1.0
-    assert (found.rank_low[0], found.rank_high[0]) == (1.0, 1.0)
-    assert read(tmp_path) == read(tmp_path)  # the bootstrap's draws are the same
+    assert [name for name, _ in found.shares] == ["drop_prob", "lr"]
+    assert found.null is not None
+    assert dict(found.shares)["lr"] < found.null < dict(found.shares)["drop_prob"]
+    assert list(found.above_null) == ["drop_prob"]
+    assert read(tmp_path) == read(tmp_path)  # the permutations are the same
 
 
-def test_few_draws_have_no_interval_and_fewer_nothing(tmp_path: Path) -> None:
-    write(tmp_path / "few", MIN_DRAWS)
-    (found,) = read(tmp_path / "few").studies
-    assert found.rank_low == (None, None)
-    write(tmp_path / "fewer", MIN_DRAWS - 1)
-    info = read(tmp_path / "fewer")
+def test_of_few_draws_nothing_is_said(tmp_path: Path) -> None:
+    write(tmp_path, MIN_DRAWS - 1)
+    info = read(tmp_path)
     assert info.is_empty
     assert (info.studies[0].num_draws, info.studies[0].trial_ids) == (MIN_DRAWS - 1, ())
 
 
-def test_the_picture_names_the_studies_it_leaves_out(tmp_path: Path) -> None:
-    write(tmp_path, 20)
+def test_the_picture_shows_what_is_above_chance_and_names_what_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, 40)
     write(tmp_path, 3, variant="baseline")
-    left, right = draw_importance(read(tmp_path)).axes
-    assert [label.get_text() for label in left.get_yticklabels()] == ["dropout", "learning rate"]
-    assert "20 random draws each\ntoo few draws to say anything: VD-LSTM (3)" in [t.get_text() for t in left.texts]
-    assert len(right.collections) == 1  # the intervals of the ranks
+    (ax,) = draw_importance(read(tmp_path)).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["dropout", "learning rate"]
+    assert "40 random draws each; too few draws: VD-LSTM (3)" in [text.get_text() for text in ax.texts]
+    marks, chance = ax.lines
+    assert list(marks.get_ydata()) == [0.0]
+    assert chance.get_linestyle() == "--"

@@ -1,4 +1,4 @@
-"""Where panels and labels stand."""
+"""Positions of panels and labels."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
-"""What the views of studies share."""
+"""Grouping, counts and units that the figures share."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from analysis.figures import panels as groups
+from analysis.figures.figure import Part
 from analysis.records.load import Results, load_results
 from study.records.records import Setting
 from tests.support.synthetic import write_run, write_trial
@@ -16,16 +17,20 @@ from tests.support.synthetic import write_run, write_trial
 SETTING = Setting("ptb", "small", "real")
 
 
-class Item(NamedTuple):
-    setting: Setting
+@dataclass(frozen=True, kw_only=True)
+class Item(groups.OfStudy):
     number: int
+
+    @property
+    def is_drawn(self) -> bool:
+        return self.number > 0
 
 
 ITEMS = [
-    Item(SETTING._replace(variant="al"), 1),
-    Item(SETTING, 2),
-    Item(SETTING._replace(size="large"), 3),
-    Item(Setting("toy", "tiny", "re"), 4),
+    Item(setting=setting, study="s", number=number)
+    for number, setting in enumerate(
+        (SETTING._replace(variant="al"), SETTING, SETTING._replace(size="large"), Setting("toy", "tiny", "re"))
+    )
 ]
 
 
@@ -36,14 +41,20 @@ def test_items_by_corpus_and_size() -> None:
     assert groups.by_group([]) == []
 
 
-def test_parts() -> None:
-    numbers = lambda items: [item.number for item in items]  # noqa: E731
-    assert groups.parts_by_corpus(ITEMS, numbers) == [("ptb", "PTB", [1, 2, 3]), ("toy", "Toy", [4])]
-    assert groups.parts_by_group(ITEMS, numbers) == [
-        ("ptb-small", "PTB, small (200 units)", [1, 2]),
-        ("ptb-large", "PTB, large (1500 units)", [3]),
-        ("toy-tiny", "Toy, tiny (48 units)", [4]),
-    ]  # fmt: skip
+def test_a_part_for_each_corpus_or_size_with_something_to_draw() -> None:
+    def numbers(parts: list[Part]) -> list[tuple[str, str, list[int]]]:
+        return [(part.suffix, part.title, [item.number for item in part.info.studies]) for part in parts]
+
+    info = groups.StudiesInfo(studies=tuple(ITEMS))
+    assert numbers(groups.parts_by_corpus(info)) == [("ptb", "PTB", [0, 1, 2]), ("toy", "Toy", [3])]
+    assert numbers(groups.parts_by_group(info)) == [
+        ("ptb-small", "PTB, small (200 units)", [1]),
+        ("ptb-large", "PTB, large (1500 units)", [2]),
+        ("toy-tiny", "Toy, tiny (48 units)", [3]),
+    ]
+    nothing = groups.StudiesInfo(studies=tuple(ITEMS[:1]))
+    assert nothing.is_empty
+    assert groups.parts_by_corpus(nothing) == groups.parts_by_group(nothing) == []
 
 
 def test_words() -> None:

@@ -46,7 +46,7 @@ def test_every_trial_of_the_augmented_variants(storage: Path) -> None:
     ]
     names = ("trial_id", "block", "status", "tau", "gamma", "ppl", "within")
     points = tuple(MapPoint(**dict(zip(names, row, strict=True))) for row in rows)
-    (found,) = read(storage).maps
+    (found,) = read(storage).studies
     assert found == TauGammaMap(
         setting=SETTING, study="s", points=points, best_ppl=80.0, share_area=found.share_area
     )  # fmt: skip
@@ -69,4 +69,4 @@ def test_empty_until_a_trial_is_complete(tmp_path: Path) -> None:
     write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [50.0], status="pruned")
     found = read(tmp_path)
     assert found.is_empty
-    assert len(found.maps[0].points) == 1
+    assert len(found.studies[0].points) == 1

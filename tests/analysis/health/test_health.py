@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from analysis.health import CHECKS, OK, PROBLEM, WARNING, Check, check_health
-from analysis.health.confirmation import MIN_SEEDS
 from analysis.records.load import Results
 from study.records.records import Setting
 from tests.support import memory
@@ -253,10 +252,6 @@ def test_the_text_of_other_records_counts_too() -> None:
     mass = {**SETTINGS[0]._asdict(), "study": "other", "trial_id": "confirm-paper-s101", "corpus_sha256": "another"}
     found = check_health(memory.results(world.trials, world.runs, word_mass=[mass]))
     assert [c.level for c in found if c.name == "corpus"] == [PROBLEM]
-
-
-def test_six_seeds_are_the_fewest_that_an_exact_test_can_use() -> None:
-    assert 2 / 2**MIN_SEEDS < 0.05 < 2 / 2 ** (MIN_SEEDS - 1)
 
 
 def test_half_finished_studies_of_all_kinds_pass_through(example: Results) -> None:

@@ -1,4 +1,4 @@
-"""Which study, which configuration and which seeds stand behind a setting's numbers."""
+"""The study, configuration and seeds behind a setting's estimates."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ import scipy.stats
 from analysis.measures.settings import (
     NOT_CONFIRMED,
     Estimate,
-    SettingStudy,
     confirmed_trials,
     ppl_by_seed,
     recipe_estimate,
     seed_trials,
-    settings_with_records,
-    study_of,
     tuned_estimate,
     tuned_origin,
 )
 from analysis.records.load import load_results
 from analysis.records.sources import trial_keys
+from analysis.records.studies import SettingStudy, settings_with_records, study_of
 from study.records.records import Setting
 from tests.support.frames import confirmed, only_study
 from tests.support.memory import Row, trial
@@ -151,13 +149,6 @@ def test_a_better_trial_that_is_not_confirmed_yet_is_said(lab: Lab) -> None:
     assert found.missing == ("the best of the search, tpe-0004, is not confirmed",)
 
 
-def test_a_pruned_or_failed_trial_is_not_the_best_of_the_search(lab: Lab) -> None:
-    lab.search("tpe-0002", 83.0)
-    lab.search("tpe-0003", 70.0, status="pruned")
-    lab.search("tpe-0004", 60.0, status="failed")
-    assert lab.tuned().origin == "tpe-0002"
-
-
 def test_the_recipe_may_win_the_search(lab: Lab) -> None:
     lab.search("default-0000", 80.0)
     lab.search("tpe-0002", 83.0)
@@ -165,21 +156,6 @@ def test_the_recipe_may_win_the_search(lab: Lab) -> None:
         lab.confirm("paper", seed, 82.0, 79.0)
     found = lab.tuned()
     assert (found.origin, found.missing) == ("paper", ("the paper's recipe won",))
-
-
-def test_the_recipe_does_not_stand_in_for_an_unconfirmed_winner(lab: Lab) -> None:
-    lab.search("default-0000", 90.0)
-    lab.search("tpe-0002", 83.0)
-    for seed in (101, 102, 103):
-        lab.confirm("paper", seed, 82.0, 79.0)
-    found = lab.tuned()
-    assert (found.origin, found.confirmed, found.missing) == ("tpe-0002", False, (NOT_CONFIRMED,))
-
-
-def test_confirmation_under_way_does_not_count_yet(lab: Lab) -> None:
-    lab.search("tpe-0002", 83.0)
-    lab.confirm("tpe-0002", 101, 82.0, None, status="interrupted")
-    assert lab.tuned().missing == (NOT_CONFIRMED,)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +223,7 @@ def test_perplexities_by_seed() -> None:
         ppl_by_seed(study, "paper", "train")
 
 
-def test_what_is_handed_out_is_the_callers_own() -> None:
+def test_a_caller_may_change_its_copy() -> None:
     study = only_study(confirmed(SETTING, "paper", [88.0]), SETTING)
     ppl_by_seed(study, "paper", "valid").clear()
     assert ppl_by_seed(study, "paper", "valid") == {101: 88.0}

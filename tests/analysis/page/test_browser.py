@@ -32,7 +32,7 @@ def page(example_storage: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out / "report.html"
 
 
-def test_it_is_a_browser_that_would_notice(browser: Browser, tmp_path: Path) -> None:
+def test_the_browser_reports_faults(browser: Browser, tmp_path: Path) -> None:
     """A page with every fault that the tests below look for."""
     bad = tmp_path / "bad.html"
     bad.write_text(
@@ -46,7 +46,7 @@ def test_it_is_a_browser_that_would_notice(browser: Browser, tmp_path: Path) -> 
 
 
 def fetched(browser: Browser) -> list[str]:
-    """What the page has asked for besides itself and data within it."""
+    """URLs that the page has requested besides itself and data URIs."""
     urls = [e["params"]["request"]["url"] for e in browser.events if e["method"] == "Network.requestWillBeSent"]
     return [url for url in urls[1:] if not url.startswith("data:")]
 

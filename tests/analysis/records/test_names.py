@@ -1,4 +1,4 @@
-"""How variants, corpora and settings are called."""
+"""Display names of variants, corpora and settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from analysis.records.names import corpus_title, place_name, place_title, settin
 from study.records.records import Setting
 
 
-def test_what_the_registries_have() -> None:
+def test_names_in_the_registries() -> None:
     assert variant_label("real") == "VD-LSTM+REAL"
     assert corpus_title("wikitext2-a") == "WikiText-2, Partition 1"
     assert place_title("ptb", "small") == "PTB, small (200 units)"
@@ -14,6 +14,6 @@ def test_what_the_registries_have() -> None:
     assert setting_name(Setting("ptb", "small", "real")) == "ptb/small/real"
 
 
-def test_what_they_lack_goes_by_its_own_name() -> None:
+def test_other_names_are_shown_as_they_are() -> None:
     assert (variant_label("mine"), corpus_title("mine")) == ("mine", "mine")
     assert (place_title("mine", "huge"), place_name("mine", "huge")) == ("mine, huge", "mine huge")

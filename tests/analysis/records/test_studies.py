@@ -1,11 +1,11 @@
-"""Which study stands for a setting: second sessions and precisions are kept apart, and each is worked out once."""
+"""Choice of a setting's study: second sessions and precisions are kept apart, and the choice is cached."""
 
 from __future__ import annotations
 
 import gc
 import weakref
 
-from analysis.records.studies import SettingStudy, comparable, second_session_of, study_of
+from analysis.records.studies import SettingStudy, incomparable, second_session_of, study_of
 from study.records.records import Setting
 from tests.support.memory import Row, results, run, trial
 
@@ -56,7 +56,7 @@ def test_the_precision_in_which_most_was_run_stands_for_all_variants() -> None:
     assert real is not None
     assert real.others == ("real-fp32",)
     assert al is not None
-    assert comparable(real, al) is None
+    assert incomparable(real, al) is None
 
 
 def test_other_sizes_have_their_own_precision() -> None:
@@ -81,7 +81,7 @@ def test_a_variant_run_in_another_precision_alone_is_shown_and_not_compared() ->
     real, al = study_of(made, REAL), study_of(made, AL)
     assert real is not None
     assert al is not None
-    assert comparable(real, al) == "VD-LSTM+REAL was run in tf32, VD-LSTM+AL in fp32"
+    assert incomparable(real, al) == "VD-LSTM+REAL was run in tf32, VD-LSTM+AL in fp32"
 
 
 def test_no_precision_is_fp32() -> None:
@@ -89,7 +89,7 @@ def test_no_precision_is_fp32() -> None:
     real, al = study_of(made, REAL), study_of(made, AL)
     assert real is not None
     assert al is not None
-    assert comparable(real, al) is None
+    assert incomparable(real, al) is None
 
 
 def test_trials_of_different_length_are_not_compared() -> None:
@@ -97,7 +97,7 @@ def test_trials_of_different_length_are_not_compared() -> None:
     real, al = study_of(made, REAL), study_of(made, AL)
     assert real is not None
     assert al is not None
-    assert comparable(real, al) == "trials of VD-LSTM+REAL have 3 epochs, those of VD-LSTM+AL 12"
+    assert incomparable(real, al) == "trials of VD-LSTM+REAL have 3 epochs, those of VD-LSTM+AL 12"
 
 
 def test_a_study_with_a_trial_comes_before_one_with_a_plan() -> None:
@@ -108,7 +108,7 @@ def test_a_study_with_a_trial_comes_before_one_with_a_plan() -> None:
     bare = study_of(results(runs=[run(REAL, study="planned")]), REAL)
     assert bare is not None
     assert (bare.precision, bare.max_epochs, bare.num_seeds) == (None, None, 6)
-    assert comparable(bare, found) == "VD-LSTM+REAL: no trial yet"
+    assert incomparable(bare, found) == "VD-LSTM+REAL: no trial yet"
 
 
 def test_a_study_is_worked_out_once_for_as_long_as_its_results_live() -> None:

@@ -1,4 +1,4 @@
-"""Which trials of a frame are which."""
+"""Selection of trials by the rules of ``study.records.trials``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step in one parameter costs among random draws, and rank tests within studies."""
+"""Costs of steps in one parameter among random draws, and rank tests within studies."""
 
 from __future__ import annotations
 

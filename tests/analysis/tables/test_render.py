@@ -11,9 +11,9 @@ from rich.console import Console
 
 from analysis.records.load import Results
 from analysis.records.sources import trial_keys
-from analysis.tables import table_1
 from analysis.tables.render import escape_markdown, markdown, print_table, write_table
 from analysis.tables.table import Column, Measured, Row, Table, number, plain
+from analysis.tables.table1_2 import table_1
 
 COLUMNS = (
     Column(title="Model", cell=plain("model"), left=True),

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.records.evaluations import measured
 from analysis.records.load import load_results
+from analysis.records.trials import measured
 from study.records.evaluations import SPLITS
 from study.records.records import SCHEMAS, read_table
 from study.search.ledger import Ledger

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.figures.search_trials import SearchTrials, SearchTrialsInfo, perplexity_range, search_trials
-from analysis.figures.slices import draw_slices
+from analysis.figures.slices import SearchTrials, SearchTrialsInfo, draw_slices, perplexity_range, slices
 from analysis.records.load import load_results
 from study.records.records import Setting
 from tests.support.synthetic import write_trial
@@ -30,7 +29,7 @@ def info(tmp_path: Path) -> SearchTrialsInfo:
         more = {"drop_prob": drop_prob, "tau": tau, "target_gradient": gradient, "status": status}
         write_trial(str(tmp_path), SETTING, "s", trial_id, ppls, **more)
     write_trial(str(tmp_path), SETTING, "s", "confirm-paper-s101", [10.0], origin="paper", drop_prob=0.8)
-    return search_trials(load_results([str(tmp_path)]))
+    return slices(load_results([str(tmp_path)]))
 
 
 def test_what_the_search_varied(info: SearchTrialsInfo) -> None:
@@ -46,7 +45,7 @@ def test_what_the_search_varied(info: SearchTrialsInfo) -> None:
             ("target_gradient", (0.0, 1.0, 0.0, 0.0, 1.0)),
         ),
     )
-    assert info == SearchTrialsInfo(searches=(expected,))
+    assert info == SearchTrialsInfo(studies=(expected,))
     assert expected.best == 80.0
     assert np.isnan(expected.column("lr")).all()
     assert perplexity_range([expected]) == (80.0, pytest.approx(116.0))  # nine tenths of the way along the three
@@ -55,9 +54,9 @@ def test_what_the_search_varied(info: SearchTrialsInfo) -> None:
 def test_nothing_to_draw_without_a_complete_trial_or_a_difference(tmp_path: Path) -> None:
     write_trial(str(tmp_path), SETTING, "s", "tpe-0001", [80.0], status="pruned", tau=3.0)
     write_trial(str(tmp_path), SETTING, "s", "tpe-0002", [80.0], status="failed")
-    assert search_trials(load_results([str(tmp_path)])).is_empty
+    assert slices(load_results([str(tmp_path)])).is_empty
     write_trial(str(tmp_path), SETTING._replace(size="large"), "t", "tpe-0001", [80.0])
-    assert search_trials(load_results([str(tmp_path)])).is_empty
+    assert slices(load_results([str(tmp_path)])).is_empty
 
 
 def test_a_slice_joins_the_lowest_of_each_fifth(info: SearchTrialsInfo) -> None:

@@ -1,4 +1,4 @@
-"""How large the region of tau and gamma is in which a network does as well as its best: the plateau."""
+"""The plateau: the region of tau and gamma in which a search's trials are within a margin of its best."""
 
 from __future__ import annotations
 
@@ -17,32 +17,20 @@ _NUM_STEPS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """The trials of a search within a margin of its best, and the area that they stand for."""
+    """The trials of a search within ``MARGIN_PPL`` of its best, and the area around them."""
 
     best_ppl: float
     """Lowest validation perplexity of the search."""
-    num_trials: int
-    """Complete trials, and those that diverged."""
-    num_within: int
-    """Trials within the margin of the best."""
     share_area: float
     """Share of the rectangle of log(tau) and gamma that the trials span whose nearest trial is within the margin."""
-    num_random: int
-    """Trials of the random block among them."""
-    num_random_within: int
-    ranges: dict[str, tuple[float, float]]
-    """Parameter -> smallest and largest value among the trials within the margin."""
+    share_random: float | None
+    """Share of the random draws within the margin; None without one. No interval: the margin counts from the best value
+    of the very same search."""
     trial_ids: tuple[str, ...]
     """The trials within the margin."""
 
-    @property
-    def share_random(self) -> float | None:
-        """Share of the random draws within the margin; None without one. No interval: the margin counts from the
-        best value of the very same search."""
-        return self.num_random_within / self.num_random if self.num_random else None
 
-
-def plateau(study: SettingStudy, *, margin: float = MARGIN_PPL) -> Plateau | None:
+def plateau(study: SettingStudy) -> Plateau | None:
     """The plateau of a study in tau and gamma; None where it searches neither or fewer than two trials have ended.
 
     Each point of the rectangle (100 x 100 points, evenly in log(tau) and in gamma) takes the perplexity of the
@@ -61,18 +49,13 @@ def plateau(study: SettingStudy, *, margin: float = MARGIN_PPL) -> Plateau | Non
     if not (span > 0).all():
         return None
     points = (points - low) / span
-    within, random = ppl <= ppl.min() + margin, (ended["block"] == "random").to_numpy()
+    within, random = ppl <= ppl.min() + MARGIN_PPL, (ended["block"] == "random").to_numpy()
     steps = (np.arange(_NUM_STEPS) + 0.5) / _NUM_STEPS
     grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 1, 2)
     nearest = ((grid - points) ** 2).sum(axis=-1).argmin(axis=1)
-    chosen = ended[within]
     return Plateau(
         best_ppl=float(ppl.min()),
-        num_trials=len(ended),
-        num_within=int(within.sum()),
         share_area=float(within[nearest].mean()),
-        num_random=int(random.sum()),
-        num_random_within=int((random & within).sum()),
-        ranges={name: (float(chosen[name].min()), float(chosen[name].max())) for name in PARAMETERS},
-        trial_ids=tuple(chosen["trial_id"]),
+        share_random=float(within[random].mean()) if random.any() else None,
+        trial_ids=tuple(ended.loc[within, "trial_id"]),
     )
