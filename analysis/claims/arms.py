@@ -83,10 +83,10 @@ class Arms:
         arm = replace(arm, made_with={**arm.made_with, "trials of the search": str(ended)})
         origin = tuned_origin(study)
         if origin is None:
-            return replace(arm, lacks="the best of the search is not confirmed")
+            return replace(arm, lacks="the tuned configuration is not confirmed")
         arm = _confirmed(arm, study, origin)
         best = _best_of_search(study)
-        if origin != best and not arm.lacks:
+        if study.select.empty and origin != best and not arm.lacks:  # recorded before there was a select block
             arm = replace(arm, lacks=f"the best of the search, {best}, is not confirmed")
         return arm
 
