@@ -1,6 +1,6 @@
 """``python -m study.reproduce``: runs the studies behind one table or figure of the paper, then renders it.
 
-Every variant gets the same budget. The same command again goes on where it stopped.
+Every variant gets the same budget. The same command resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ def _run_studies(target: Target, arguments: argparse.Namespace, console: Console
         max_concurrent=arguments.max_concurrent,
         storage=storage,
     )
-    asking = "the best weights of each confirm trial are asked for predictions, and " if target.asks else ""
-    console.print(f"then {asking}python {shlex.join(_report(arguments, storage))}", markup=False, soft_wrap=True)
+    predictions = "predictions of each confirm trial's best weights, and " if target.predicts else ""
+    console.print(f"then {predictions}python {shlex.join(_report(arguments, storage))}", markup=False, soft_wrap=True)
     if arguments.dry_run:
         return 0
     # A mistake in a phrase is found before any work.
-    corpus = load_corpus(batches[0].specs[0].setting.corpus) if target.asks else None
+    corpus = load_corpus(batches[0].specs[0].setting.corpus) if target.predicts else None
     asked = questions(phrases, corpus) if corpus else []
-    # Ray takes seconds to import: the plan, and a mistake in it, should not have to wait for it.
+    # Ray takes seconds to import: only after the plan and its errors.
     from study.cli.launch import launch
 
     outcome = launch(batches, arguments, storage=storage, console=console)
@@ -87,7 +87,7 @@ def _run_studies(target: Target, arguments: argparse.Namespace, console: Console
 
 
 def _predict(batch: Batch, storage: str, asked: Sequence[Question], corpus: Corpus, console: Console) -> str:
-    """Table 4's part: returns the outcome."""
+    """Records Table 4's predictions; returns the outcome."""
     device = "cuda" if batch.gpus_per_trial > 0 and torch.cuda.is_available() else "cpu"
     try:
         num_answered = predict(batch.specs, storage, asked, corpus, device=device, console=console)
@@ -124,14 +124,14 @@ def _run_figure_1(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _conclude(outcome: str, arguments: argparse.Namespace, storage: str, console: Console) -> int:
-    """Renders what there is, or says how to go on; returns the exit status."""
+    """Renders the report, or prints how to resume; returns the exit status."""
     from study.cli.launch import EXIT_STATUS, print_next
 
     status = EXIT_STATUS[outcome]
     if status == 0:
         report = _report(arguments, storage)
         console.print(f"\n$ python {shlex.join(report)}", markup=False, soft_wrap=True)
-        sys.stdout.flush()  # before a process of its own writes
+        sys.stdout.flush()  # before the report's process writes
         status = subprocess.run([sys.executable, *report], check=False).returncode
     if outcome != "finished":
         print_next(outcome, arguments, storage=storage, module="study.reproduce", console=console)

@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     )
     if arguments.dry_run:
         return 0
-    # Ray takes seconds to import: the plan, and a mistake in it, should not have to wait for it.
+    # Ray takes seconds to import: only after the plan and its errors.
     from study.cli.launch import EXIT_STATUS, launch, print_next
 
     outcome = launch(batches, arguments, storage=storage, console=console)

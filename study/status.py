@@ -1,4 +1,4 @@
-"""``python -m study.status``: where each study of a storage stands, read from its records, without Ray."""
+"""``python -m study.status``: the state of each study of a storage, read from its records, without Ray."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from study.records.records import BLOCKS, StorageError, default_storage, is_remo
 from study.records.trials import SEARCH_BLOCKS, num_select_trials
 
 HEARTBEAT_LIMIT_S = 120.0
-"""A run that has not been heard of for longer is taken for dead."""
+"""A running study whose heartbeat is older counts as interrupted."""
 FIRST_STUDY = "python -m study.run --variant all --size tiny --corpus toy"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyStatus:
-    """Where one study stands."""
+    """The state of one study."""
 
     corpus: str
     size: str
@@ -89,7 +89,7 @@ def _status(
     usable = epochs["trial_id"].isin(search.loc[search["status"] != "failed", "trial_id"])
     ppl = epochs[usable & np.isfinite(epochs["valid_ppl"].astype(float))]
     ppl = ppl.sort_values(["valid_ppl", "trial_id"], kind="stable")
-    # An interrupted trial's row is as old as its start: the seconds of its epochs stand in for its own.
+    # The row of an interrupted trial is from its start: its seconds are summed over its epochs.
     open_trials = trials.loc[trials["status"] == "interrupted", "trial_id"]
     device_s = trials.loc[trials["status"] != "interrupted", "device_s"].sum()
     device_s += epochs.loc[epochs["trial_id"].isin(open_trials), "epoch_s"].sum()
@@ -111,9 +111,7 @@ def _status(
         best_valid_ppl=None if ppl.empty else float(ppl["valid_ppl"].iloc[0]),
         best_trial_id=None if ppl.empty else str(ppl["trial_id"].iloc[0]),
         device_hours=float(device_s) / 3600.0,
-        heartbeat_at=None
-        if latest is None or pd.isna(latest["heartbeat_at"])
-        else latest["heartbeat_at"].to_pydatetime(),
+        heartbeat_at=beat,
     )
 
 
@@ -135,7 +133,7 @@ def _select_planned(run: Any, state: str, select: pd.DataFrame) -> int:
 
 
 def _confirm_planned(run: Any, state: str, confirm: pd.DataFrame) -> int:
-    """The paper's recipe and the winner, each on every seed; the recipe alone in a study in which it has won."""
+    """The paper's recipe and the winner, each on every seed; in a finished study the recipe alone, if it has won."""
     once = run["num_samples"] <= 1 or state == "finished"
     return max(int(run["num_seeds"]) * (1 if once else 2), len(confirm))
 
@@ -156,7 +154,7 @@ def print_statuses(statuses: Sequence[StudyStatus], console: Console, *, now: dt
         for status in group:
             style = {"running": "green", "finished": ""}.get(status.state, "yellow")
             table.add_row(*map(Text, _fields(status, statuses, now)), style=style)
-    console.print(table, width=max(console.width, 100), crop=False)  # a number is never cut
+    console.print(table, width=max(console.width, 100), crop=False)  # do not cut numbers
 
 
 def _fields(status: StudyStatus, statuses: Sequence[StudyStatus], now: dt.datetime) -> tuple[str, ...]:

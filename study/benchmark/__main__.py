@@ -1,7 +1,7 @@
-"""``python -m study.benchmark``: what Ray Tune, Optuna and the records cost, against bare loops over the same epochs.
+"""``python -m study.benchmark``: times a study against bare training loops: the cost of Ray Tune, Optuna, records.
 
-Both sides train the same configurations for the same epochs on the same number of processes of one thread each, with
-evaluation and checkpoints; the study adds the rest. Ray's start is excluded, that of the processes is not.
+Both train the same configurations for the same epochs on the same number of processes of one thread each, with
+evaluation and checkpoints. The start of Ray is excluded, that of the processes is not.
 """
 
 from __future__ import annotations

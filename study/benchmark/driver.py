@@ -1,13 +1,13 @@
-"""``python -m study.benchmark.driver``: what a study costs its driver, with trials that take no time to train.
+"""``python -m study.benchmark.driver``: measures the driver's time per epoch report, with trials that take no time.
 
-Everything but the training is the real thing: driver, searcher, scheduler, callbacks, ledger, records, Optuna's study,
-Ray Tune. ``--without-tune`` leaves Tune out and calls searcher, scheduler and callbacks as Tune would, so that long
-studies can be measured without hundreds of thousands of messages between processes. ``--latency`` makes each write and
-each deletion in the storage wait, as an object store does.
+Everything but the training is real: driver, searcher, scheduler, callbacks, ledger, records, Optuna, Ray Tune.
+``--without-tune`` calls searcher, scheduler and callbacks as Tune would, to measure long studies without hundreds of
+thousands of messages between processes. ``--latency`` delays each write and deletion in the storage, as an object store
+does.
 
 ``busy/report`` is the driver's time in milliseconds per epoch report, waiting for trials left out, ``CPU/report`` what
 of it its thread spent on a CPU, ``all CPU`` the same with Ray's and the writers' threads, ``ask/trial`` how long Optuna
-took to propose a trial. Each line is a stretch of the study, so that what grows with the number of trials shows.
+took to propose a trial. Each line is a stretch of the study, to show what grows with the number of trials.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ from trainables.trial.trial_run import TrialJob, single_stream_rows
 
 
 class InstantTrainable(tune.Trainable):
-    """Reports what a trial would, at once and without checkpoints, when all processes are there.
+    """Reports made-up epochs at once, without checkpoints, as soon as all processes have started.
 
-    Earlier, each trial would take over the process of one that has just ended, and its own would have been started for
-    nothing: with trials that end sooner than a process starts, nothing but starts would be measured.
+    Without this wait a trial would take over the process of one that has just ended while its own still starts, and
+    mostly process starts would be measured.
     """
 
     def setup(self, config: dict[str, Any], *, folder: str, num_processes: int) -> None:
-        """Takes a ``TrialJob`` as a dict, and where the processes meet."""
+        """Takes a ``TrialJob`` as a dict, and a folder in which each process leaves a file."""
         Path(folder, str(os.getpid())).touch()
         self._folder, self._num_processes = Path(folder), num_processes
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes over another trial in the same process."""
+        """Starts another trial in the same process."""
         self._rows = instant_rows(TrialJob(**new_config))
         return True
 
@@ -105,28 +105,20 @@ def instant_rows(job: TrialJob) -> Iterator[dict[str, Any]]:
 
 
 class Meter:
-    """Prints what the driver has cost since the line before, at the given numbers of trials and at the end.
+    """Prints the driver's costs since the line before, at the given numbers of trials and at the end.
 
     Args:
         searcher: of the study.
-        waited: seconds that the driver has waited for trials so far, in a list of one.
-        asked: the same of Optuna's proposals.
+        waited: seconds spent waiting for trials so far, in a list of one.
+        asked: seconds spent in Optuna's proposals so far, in a list of one.
         at: numbers of trials.
     """
 
     def __init__(self, searcher: StudySearcher, waited: list[float], asked: list[float], at: Sequence[int]) -> None:
         self._searcher, self._waited, self._asked, self._at = searcher, waited, asked, list(at)
         names = (
-            "trials",
-            "reports",
-            "RSS MB",
-            "wall s",
-            "waited s",
-            "busy/report",
-            "CPU/report",
-            "all CPU",
-            "ask/trial",
-        )
+            "trials", "reports", "RSS MB", "wall s", "waited s", "busy/report", "CPU/report", "all CPU", "ask/trial",
+        )  # fmt: skip
         print("".join(f"{name:>12}" for name in names))
         self._last = self._now()
 
@@ -138,7 +130,7 @@ class Meter:
                 self._at.pop(0)
 
     def line(self) -> None:
-        """Prints a line."""
+        """Prints a line of costs."""
         now = self._now()
         spent = {name: value - self._last[name] for name, value in now.items()}
         self._last = now
@@ -165,7 +157,7 @@ class Meter:
 
 @contextlib.contextmanager
 def timed(owner: Any, name: str) -> Iterator[list[float]]:
-    """Adds up the seconds that calls of a function take, by the clock, in a list of one."""
+    """Adds up the wall time of a function's calls, in a list of one."""
     spent, original = [0.0], getattr(owner, name)
 
     def call(*arguments: Any, **named: Any) -> Any:
@@ -221,7 +213,7 @@ def measure_with_tune(
     meters: list[Meter] = []
 
     class MeasuredProgress(Progress):
-        """The progress view, which is shown from first to last: a good place to look from."""
+        """A progress view that also prints the measurements."""
 
         def __init__(self, searcher: StudySearcher, console: Console) -> None:
             super().__init__(searcher, console)
@@ -319,7 +311,7 @@ def marks(specs: Sequence[StudySpec]) -> list[int]:
 
 @contextlib.contextmanager
 def slow_storage(seconds: float) -> Iterator[None]:
-    """Lets each write and each deletion take so much longer."""
+    """Delays each write and each deletion."""
 
     def slowly(work: Any) -> Any:
         def slow(*arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a plan to finished studies: loads each corpus, runs the driver, says where the results are and what is next."""
+"""Runs planned studies: loads each corpus, runs the driver, prints a summary and the next command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from study.driver.driver import RunOptions, run_studies
 from study.driver.ray_session import StudyError, sigterm_like_ctrl_c
 from study.figure1.grid import GridOptions, SubspaceGrid, run_grid
 from study.records.records import default_storage
-from study.records.trials import PAPER_ORIGIN, SEARCH_BLOCKS
+from study.records.trials import PAPER_ORIGIN, SEARCH_BLOCKS, STATUSES
 from study.search.ledger import Ledger
 from study.search.winner import winner_of
 from study.spec.spec import StudySpec
@@ -40,7 +40,7 @@ def launch(batches: Sequence[Batch], arguments: argparse.Namespace, *, storage: 
     with sigterm_like_ctrl_c():
         try:
             return _launch(batches, arguments, storage, console)
-        except KeyboardInterrupt:  # between two of them, or while the last one is summed up
+        except KeyboardInterrupt:  # between two batches, or while the summary is printed
             return "interrupted"
 
 
@@ -75,7 +75,7 @@ def launch_grid(grid: SubspaceGrid, options: GridOptions, console: Console) -> s
 
 
 def print_next(outcome: str, arguments: argparse.Namespace, *, storage: str, module: str, console: Console) -> None:
-    """Says where the records are and which command is next: the report, or the same one again.
+    """Prints where the records are and the next command: the report, or the same one again.
 
     Args:
         outcome: of ``launch``.
@@ -103,9 +103,9 @@ def _run_studies(specs: Sequence[StudySpec], options: RunOptions, console: Conso
 
 
 def _drive(driver: Callable[[Console], str], address: str | None, console: Console) -> str:
-    """Runs a driver, and turns what ends it early into an outcome."""
+    """Runs a driver; converts its errors and Ctrl-C to an outcome."""
     try:
-        return _drive_there(driver, address) if (address or "").startswith("ray://") else driver(console)
+        return _drive_in_cluster(driver, address) if (address or "").startswith("ray://") else driver(console)
     except (CorpusError, StudyError) as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         return "refused"
@@ -119,9 +119,9 @@ def _drive(driver: Callable[[Console], str], address: str | None, console: Conso
         return "interrupted"
 
 
-def _drive_there(driver: Callable[[Console], str], address: str | None) -> str:
-    # A driver at the far end of a client connection dies with it, and cannot share objects with Tune's loop: the
-    # whole driver runs in the cluster instead, and this process only waits for it.
+def _drive_in_cluster(driver: Callable[[Console], str], address: str | None) -> str:
+    # A driver that uses the cluster through a client connection dies with it, and cannot share objects with Tune's
+    # loop: the whole driver runs in the cluster instead, and this process waits for it.
     try:
         ray.init(address=address, log_to_driver=True)
     except ConnectionError as error:
@@ -130,13 +130,13 @@ def _drive_there(driver: Callable[[Console], str], address: str | None) -> str:
             "default, does not answer without it either: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
         ) from None
     try:
-        return ray.get(_call_there.remote(driver))
+        return ray.get(_call_in_cluster.remote(driver))
     finally:
         ray.shutdown()
 
 
 @ray.remote(num_cpus=0)
-def _call_there(driver: Callable[[Console], str]) -> str:
+def _call_in_cluster(driver: Callable[[Console], str]) -> str:
     """The driver, on a machine of the cluster."""
     return driver(Console(highlight=False, force_terminal=False))
 
@@ -149,13 +149,11 @@ def _print_summary(specs: Sequence[StudySpec], storage: str, console: Console) -
         table.add_column(name, justify="right", no_wrap=True)
     for spec in specs:
         ledger = Ledger(spec, storage)
-        trials = ledger.trials.values()
-        count = {s: sum(t.status == s for t in trials) for s in ("complete", "pruned", "failed", "interrupted")}
         tuned = winner_of(ledger) or PAPER_ORIGIN
         search = [t.best_valid_ppl for t in ledger.in_block(*SEARCH_BLOCKS) if t.best_valid_ppl is not None]
         table.add_row(
             spec.name,
-            *(str(count[s]) for s in ("complete", "pruned", "failed", "interrupted")),
+            *(str(ledger.num_of_status(status)) for status in STATUSES),
             f"{min(search):.1f}" if search else "-",
             *(_mean(_test_ppl(ledger, origin)) for origin in (PAPER_ORIGIN, tuned)),
             "+".join(str(len(_test_ppl(ledger, origin))) for origin in dict.fromkeys((PAPER_ORIGIN, tuned))),

@@ -1,4 +1,4 @@
-"""What the commands that run studies share: their flags and arguments' types, and the studies that run side by side."""
+"""The flags, argument types and batches that the commands which run studies share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trainables.storage.storage import open_storage
 RESOURCES = (
     "--gpus-per-trial", "--cpus-per-trial", "--max-concurrent", "--pack", "--precision", "--time-budget", "--address",
 )  # fmt: skip
-"""Flags that say how studies run, and nothing of what they are, but for the precision."""
+"""Flags of how studies run; only the precision is part of a study's identity."""
 BUDGET = ("--num-samples", "--max-epochs", "--seeds")
 
 
@@ -36,7 +36,7 @@ class Batch:
     specs: tuple[StudySpec, ...]
     gpus_per_trial: float
     pack: int | None
-    """Trials in one stack on each GPU; None where one of the cluster's GPUs is to be measured first."""
+    """Trials in one stack on each GPU; None: to be measured on one of the cluster's GPUs."""
 
 
 def add_flags(
@@ -47,7 +47,7 @@ def add_flags(
     Args:
         parser: to add them to.
         flags: which.
-        changes: flag -> what is different about it here.
+        changes: flag -> arguments of ``add_argument`` that differ here.
     """
     every: dict[str, dict[str, Any]] = {
         "--num-samples": {
@@ -105,7 +105,7 @@ def make_batch(
         size: a name in ``recipes.SIZES``.
         variants: names in ``recipes.VARIANTS``.
         arguments: with the flags of ``BUDGET`` and ``RESOURCES``; ``max_epochs`` is that of a session.
-        console: says what ``--pack auto`` has picked.
+        console: prints the number that ``--pack auto`` has picked.
         num_samples: trials of the search; None for the size's.
         num_sessions: of each trial.
         search_seed: of the studies.
@@ -132,7 +132,7 @@ def make_batch(
 
 
 def gpus_per_trial(arguments: argparse.Namespace, size: str) -> float:
-    """``--gpus-per-trial``, or what is good for a size on this machine.
+    """``--gpus-per-trial``, or its default for a size on this machine.
 
     Raises:
         ValueError: if it does not divide a GPU, or cannot be known.

@@ -1,4 +1,4 @@
-"""The paper's tables and figures: the studies that each of them needs, and the flags that go with it."""
+"""The paper's tables and figures as targets of ``study.reproduce``: the studies and the flags of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Target:
     """A table or figure of the paper, and the settings that it is made from."""
 
     name: str
-    """As the report calls it."""
+    """Its name in the report."""
     shows: str
     variants: tuple[str, ...]
     sizes: tuple[str, ...]
@@ -29,11 +29,10 @@ class Target:
     """Others that it can be made for."""
     more_corpora: tuple[str, ...] = ()
     searches: bool = False
-    """Whether it also shows what a search finds. If not, the paper's recipe on the confirm block's seeds is all of
-    the study; a search of the same settings goes on from there."""
+    """Whether its studies search. If not, they train the paper's recipe alone, on the confirm block's seeds."""
     num_sessions: int = 1
-    asks: bool = False
-    """Whether the confirmed weights are asked for predictions afterwards."""
+    predicts: bool = False
+    """Whether predictions of the confirmed weights are computed afterwards."""
     also_renders: tuple[str, ...] = ()
     """Parts of the report that belong to it."""
 
@@ -46,7 +45,7 @@ class Target:
             *(("--num-samples",) if self.searches else ()),
             "--max-epochs",
             "--seeds",
-            *(("--phrase",) if self.asks else ()),
+            *(("--phrase",) if self.predicts else ()),
             "--storage",
             *RESOURCES,
             "--dry-run",
@@ -86,9 +85,9 @@ TARGETS: Mapping[str, Target] = {
             sizes=("large",), more_sizes=("tiny", "small", "medium"), corpora=("ptb",),
         ),
         Target(
-            name="table4", shows="predictions of VD-LSTM and VD-LSTM+REAL", variants=("baseline", "real"), asks=True,
+            name="table4", shows="predictions of VD-LSTM and VD-LSTM+REAL", variants=("baseline", "real"),
             sizes=("large",), more_sizes=("tiny", "small", "medium"), corpora=("ptb",), more_corpora=("toy",),
-            also_renders=("word_mass",),  # section 6.4's statements about Table 4's networks
+            predicts=True, also_renders=("word_mass",),  # section 6.4's statements about Table 4's networks
         ),
         Target(
             name="figure2", shows="validation perplexity by epoch", variants=_EVERY,
@@ -110,7 +109,7 @@ FIGURE_1_FLAGS = (
 
 
 def add_target(parsers: argparse._SubParsersAction[argparse.ArgumentParser], target: Target) -> None:
-    """Adds a target's own parser, with the flags that it uses; those of other targets alone are refused by name."""
+    """Adds a target's parser, with the flags that it uses; flags of other targets are refused."""
     parser = parsers.add_parser(target.name, help=target.shows, description=target.shows, allow_abbrev=False)
     parser.set_defaults(size=None, corpus=None, num_samples=None if target.searches else 0, phrase=[])
     own: dict[str, dict[str, Any]] = {
@@ -142,7 +141,7 @@ def add_figure_1(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def refuse_flags(parser: argparse.ArgumentParser, used: Collection[str]) -> None:
-    """Makes flags of other targets an error that says which flags there are: ignoring them would be a surprise."""
+    """Refuses the flags of other targets with an error that lists this target's own."""
 
     class Refused(argparse.Action):
         def __call__(self, *_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""What a run will do and how long it will take, printed before it starts."""
+"""Prints a run's plan and estimated time before it starts."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from trainables.pack.probe import in_own_process, probe_step_seconds
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 _PROBE_LIMIT_S = 8.0
-_COMPARISON_LIMIT_S = 3.0  # for the window in the other precision, the only number that is used of it
-_WORTH = 1.1  # how much faster the other precision must be: timings of a few windows differ by so much
+_COMPARISON_LIMIT_S = 3.0  # to time a window in the other precision
+_MIN_GAIN = 1.1  # least speed-up of bf16 that pays: timings of a few windows vary by as much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +47,14 @@ class Estimate:
 
 
 def estimate(spec: StudySpec, *, device: str, num_threads: int) -> Estimate:
-    """Trains and evaluates a little on random tokens of the setting's vocabulary; needs no corpus."""
-    torch.set_num_threads(num_threads)  # as a trial's process will have
+    """Estimates from a short training and evaluation on random tokens; needs no corpus."""
+    torch.set_num_threads(num_threads)  # as in a trial's process
     # A driver without the cluster's GPUs measures on its own CPU, which may not have the precision.
     has_it = device == "cuda" or spec.precision in cpu_precisions()
     precision = spec.precision if has_it else None
     paper = spec.paper
     measure = partial(probe_step_seconds, paper, device=device, precision=precision, limit_s=_PROBE_LIMIT_S)
-    probe = in_own_process(measure) if device == "cuda" else measure()  # it would hold the GPU's memory to the end
+    probe = in_own_process(measure) if device == "cuda" else measure()  # this process would keep the GPU's memory
     tokens = CORPORA[spec.setting.corpus].num_tokens
     training_s = probe.window_s * num_windows(tokens["train"], paper.batch_size, paper.bptt)
     return Estimate(
@@ -66,7 +66,7 @@ def estimate(spec: StudySpec, *, device: str, num_threads: int) -> Estimate:
 
 
 def precision_advice(spec: StudySpec, guess: Estimate) -> str | None:
-    """Which precision pays on this machine's CPU, measured; None where it, or the study's model, has fp32 alone.
+    """A line that compares fp32 and bf16 on this CPU; None if the CPU or the model supports fp32 alone.
 
     Args:
         spec: a study that is to be trained on this machine's CPU.
@@ -80,7 +80,7 @@ def precision_advice(spec: StudySpec, guess: Estimate) -> str | None:
             probe = probe_step_seconds(spec.paper, device="cpu", precision=precision, limit_s=_COMPARISON_LIMIT_S)
             window_s[precision] = probe.window_s
     fp32, bf16 = window_s["fp32"] * 1e3, window_s["bf16"] * 1e3
-    pays = "pays" if fp32 > _WORTH * bf16 else "does not pay"
+    pays = "pays" if fp32 > _MIN_GAIN * bf16 else "does not pay"
     label = VARIANTS[spec.setting.variant].label
     return f"a window of {label} takes {fp32:.1f} ms in fp32 and {bf16:.1f} ms in bf16: --precision bf16 {pays} here"
 
@@ -93,7 +93,7 @@ def print_plan(
     max_concurrent: int | None,
     storage: str,
 ) -> None:
-    """Prints blocks, trials, epochs and hours of each study, and refuses what cannot fit.
+    """Prints blocks, trials, epochs and hours of each study, and refuses trials that do not fit on their GPU.
 
     Args:
         batches: the studies, in the order in which they will run.
@@ -111,7 +111,7 @@ def print_plan(
         total_h = 0.0
         for spec in batch.specs:
             guess = estimate(spec, device=device, num_threads=max(1, int(cpus_per_trial)))
-            if batch.pack == 1:  # a pack has been measured as it is
+            if batch.pack == 1:  # the memory of a larger pack was checked by ``check_pack``
                 _check_gpu_memory(guess, batch.gpus_per_trial)
             total_h += sum(guess.hours(spec).values())
             _print_study(spec, guess, device, console)
@@ -122,7 +122,7 @@ def print_plan(
             f"[bold]{duration(total_h * 3600 / concurrent)}[/] on this machine; records go to {storage}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
-        if device == "cpu" and not batch.gpus_per_trial and not advised:  # once: it takes seconds to measure
+        if device == "cpu" and not batch.gpus_per_trial and not advised:  # once, as it takes seconds
             advised = True
             if advice := precision_advice(spec, guess):
                 console.print(advice, highlight=False, soft_wrap=True)
@@ -184,7 +184,7 @@ def local_concurrency(cpus_per_trial: float, gpus_per_trial: float, pack: int | 
 
 
 def _check_gpu_memory(guess: Estimate, gpus_per_trial: float) -> None:
-    # A fraction of a GPU is bookkeeping to Ray: nothing but this keeps trials that share one within its memory.
+    # Ray does not enforce fractions of a GPU: this check alone keeps trials that share one within its memory.
     if not gpus_per_trial or not torch.cuda.is_available():
         return
     memory, sharers = torch.cuda.get_device_properties(0).total_memory, max(1, int(1 / gpus_per_trial))

@@ -1,4 +1,4 @@
-"""What trains a study's trials: a process each, or the slots of a pack engine per device."""
+"""Builds the Tune trainable of a run: a process for each trial, or the slots of one pack engine per device."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from trainables.data.corpora import Corpus
 from trainables.tune.engine import PackActor, PackedTrainable
 from trainables.tune.trainable import VDLSTMTrainable
 
-_THIN_TRIAL_CPUS = 0.01  # a packed trial only waits for its engine; Tune wants it to ask for something
-_ENGINE_THREADS_PER_SLOT = 2  # a trial that leaves must get through while all others wait for their epoch
+_THIN_TRIAL_CPUS = 0.01  # a packed trial only waits for its engine, but Tune requires a resource
+_ENGINE_THREADS_PER_SLOT = 2  # a trial can leave while all others wait for their epoch
 
 
 def make_trainable(
@@ -32,7 +32,7 @@ def make_trainable(
     text = {
         "train": corpus.train,
         "valid": corpus.valid,
-        "test": [ray.put(corpus.test)],  # boxed: only a trial that may read the test split resolves it
+        "test": [ray.put(corpus.test)],  # in a list: Ray does not load it for trials that may not read the test split
         "eos_id": corpus.eos_id,
     }
     if slots_per_device == 1:
@@ -49,7 +49,7 @@ def make_trainable(
                 num_cpus=cpus_per_trial,
                 num_gpus=1 / len(specs) if on_gpu else 0,
                 max_restarts=-1,
-                max_task_retries=-1,  # an epoch asked for twice is trained once: it is in the checkpoint
+                max_task_retries=-1,  # a repeated request trains no epoch again: it is in the checkpoint
                 max_concurrency=_ENGINE_THREADS_PER_SLOT * slots + 2,
             )
             .remote(spec.paper.to_dict(), slots, spec.precision, **stored)
@@ -57,6 +57,6 @@ def make_trainable(
         ]
         for spec in specs
     }
-    # An engine that is started again needs its texts again: the trainable keeps them from being freed.
+    # A restarted engine reads its texts again: this reference keeps Ray from freeing them.
     trainable = tune.with_parameters(PackedTrainable, engines=engines, texts=[stored])
     return tune.with_resources(trainable, {"cpu": _THIN_TRIAL_CPUS})

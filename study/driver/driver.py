@@ -1,6 +1,6 @@
-"""Runs studies on Ray Tune: opens them from their records, trains what is missing, and closes them again.
+"""Runs studies on Ray Tune: opens them from their records, trains what is missing, and records the run.
 
-Nothing here is needed to resume: a study that was killed at any moment is opened from its records and goes on.
+A study that was killed at any moment is resumed from its records alone.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from study.search.setting_search import SettingSearch
 from study.spec.spec import StudySpec
 from trainables.data.corpora import Corpus
 
-_DEFAULT_CLUSTER_CONCURRENCY = 16  # beyond, TPE proposes almost blindly
+_DEFAULT_CLUSTER_CONCURRENCY = 16  # with more, TPE knows too few results when it proposes
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a study runs. None of it changes what the study is."""
+    """Options of a run; none is part of a study's identity."""
 
     storage: str
     """An absolute folder or an ``s3://`` URI."""
@@ -83,7 +83,7 @@ def run_studies(specs: Sequence[StudySpec], corpus: Corpus, options: RunOptions,
         try:
             outcome = _fit(searcher, corpus, options, [LeaseCheck(leases), runs], console)
         except (StudyError, StorageError):
-            # The study is another's now, or its storage is away: what still waits must not be written later.
+            # Another driver has the study, or its storage is unavailable: queued writes must not be done later.
             for setting in settings:
                 setting.ledger.records.abandon()
             raise
@@ -114,7 +114,7 @@ def _fit(
             max_pending=searcher.max_concurrent,
             search_alg=searcher,
             scheduler=StudyScheduler(searcher),
-            num_samples=-1,  # the searcher says when it is done
+            num_samples=-1,  # no limit: the searcher ends the run
             time_budget_s=options.time_budget_s,
             callbacks=[*callbacks, StudyCallback(searcher), progress],
         )
@@ -155,10 +155,10 @@ def _pack(specs: Sequence[StudySpec], options: RunOptions, console: Console) -> 
         return options.pack
     console.print("measuring a GPU of the cluster for --pack; it may have to come first")
     try:
-        slots, told = ray.get(ray.remote(num_gpus=1, num_cpus=1)(measure_pack).remote(list(specs), options.pack))
+        slots, summary = ray.get(ray.remote(num_gpus=1, num_cpus=1)(measure_pack).remote(list(specs), options.pack))
     except ValueError as error:
         raise StudyError(str(error)) from None
-    console.print(told)
+    console.print(summary)
     return slots
 
 
@@ -175,8 +175,8 @@ def _concurrency(options: RunOptions) -> int:
     fits = [int(resources.get(name, 0) / amount + 1e-9) for name, amount in wanted.items() if amount > 0]
     if fits and min(fits) >= 1:
         return min(fits)
-    if not ray._private.worker._global_node.is_head():  # not started by us
-        return _DEFAULT_CLUSTER_CONCURRENCY  # the cluster's machines come when trials wait for them
+    if not ray._private.worker._global_node.is_head():  # a cluster that this process has joined
+        return _DEFAULT_CLUSTER_CONCURRENCY  # it starts machines when trials wait for them
     raise StudyError(
         f"a trial needs {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU, and this machine has "
         f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU; "

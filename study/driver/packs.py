@@ -1,4 +1,4 @@
-"""How many trials may train in one stack on a device."""
+"""Checks ``--pack`` and measures how many trials a GPU can train in one stack."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainables.recipes import VARIANTS
 FORCE = "STUDY_FORCE_PACK"
 """Set to 1, a pack is allowed on a CPU: for tests, which have no GPU."""
 _CANDIDATES = (1, 2, 4, 8, 16, 32, 64)
-_WORTH = 1.1  # twice the slots must bring a tenth more tokens per second
+_MIN_GAIN = 1.1  # twice the slots must bring a tenth more tokens per second
 _PROBE_WINDOWS = 4
 
 
@@ -31,10 +31,10 @@ def check_pack(specs: Sequence[StudySpec], pack: int | None, *, device: str, con
         specs: the studies of the run; each variant has its own stack.
         pack: what was asked for; None for auto.
         device: ``cuda`` or ``cpu``.
-        console: says what auto has picked.
+        console: prints the number that auto has picked.
 
     Returns:
-        The number; None for auto where no GPU is here: ``measure_pack`` tells on one of the cluster's.
+        The number; None for auto without a GPU here: ``measure_pack`` then runs on one of the cluster's.
 
     Raises:
         ValueError: if there are not enough slots for the variants, a variant's model is not the fused step's, the
@@ -59,13 +59,13 @@ def check_pack(specs: Sequence[StudySpec], pack: int | None, *, device: str, con
         raise ValueError(f"--pack must be at least the number of variants, {len(specs)}, or 1, got {pack}")
     if device == "cpu" or pack == 1 or not torch.cuda.is_available():
         return pack
-    slots, told = in_own_process(measure_pack, specs, pack)
-    console.print(told)
+    slots, summary = in_own_process(measure_pack, specs, pack)
+    console.print(summary)
     return slots
 
 
 def measure_pack(specs: Sequence[StudySpec], pack: int | None) -> tuple[int, str]:
-    """The number of slots for this machine's GPU, and what to tell about it.
+    """The number of slots for this machine's GPU, and a line to print about it.
 
     Args:
         specs: as in ``check_pack``.
@@ -90,7 +90,7 @@ def _fastest(spec: StudySpec, most: int) -> int:
         if num_slots > max(1, most):
             break
         found = _tokens_per_s(spec, num_slots)
-        if found < _WORTH * rate:
+        if found < _MIN_GAIN * rate:
             break
         best, rate = num_slots, found
     return best

@@ -1,8 +1,8 @@
-"""Which pool of machines the cluster's autoscaler asks next: one that has just been refused comes last.
+"""Ranks the cluster's node types for Ray's autoscaler: types whose launch was refused come last.
 
-Ray's autoscaler v2 (2.60) asks a type that is sold out again and again, and no other of equal worth: a refused launch
-is not counted against the type. Its predecessor v1 takes a function that ranks the types and is told of refusals;
-Ray's own ignores them. cluster.yaml names v1 and this one on the head.
+Ray's autoscaler v2 (2.60) requests a sold-out type again and again and no other of equal score, as a refused launch
+does not lower the score. Autoscaler v1 takes a scoring function with the refusals as an argument, which Ray's own
+function ignores. cluster.yaml selects v1 and this function on the head.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ def score(
     *,
     node_availability_summary: Any,
 ) -> tuple[float, Any] | None:
-    """How well a node type suits what waits; Ray launches the greatest, and of equals the last by name.
+    """The score of a node type for the waiting trials; Ray launches the highest, and of equals the last by name.
 
     Args:
         node_resources: of one node of the type.
         resources: of the trials that wait.
         node_type: its name in cluster.yaml.
-        node_availability_summary: Ray's memory of what the cloud has refused in the last half hour.
+        node_availability_summary: the launches that the cloud has refused in the last half hour.
 
     Returns:
-        None if nothing fits. Otherwise types that were not refused come before those that were, and of these the one
-        whose refusal is longest ago comes first, so that pools which are all dry are asked in turns.
+        None if no trial fits. Otherwise refused types score below all others, and recent refusals below older ones, so
+        that pools which are all sold out are tried in turns.
     """
     usual = _default_utilization_scorer(
         node_resources, resources, node_type, node_availability_summary=node_availability_summary

@@ -1,4 +1,4 @@
-"""One live, readable view of a running study; a line a minute where the output is not a terminal."""
+"""A live table of the running studies; without a terminal, a line a minute for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LINE_EVERY_S = 60.0
 
 
 class Progress(tune.Callback):
-    """Draws the state of all settings while Tune runs. Use as a context manager around ``fit``."""
+    """Shows the state of all settings while Tune runs. A context manager around ``fit``."""
 
     def __init__(self, searcher: StudySearcher, console: Console) -> None:
         self._searcher, self._console = searcher, console
@@ -65,7 +65,7 @@ class Progress(tune.Callback):
     def _state(self, setting: SettingSearch) -> dict[str, str]:
         ledger = setting.ledger
         rates = [trial.rows[-1]["tokens_per_s"] for trial in ledger.running.values() if trial.rows]
-        # Fewer than planned are trained if the paper's recipe wins, or few trials of the search came to their end.
+        # Fewer than planned are trained if the paper's recipe wins, or few search trials were trained in full.
         planned = ledger.num_ended if setting.is_finished() else sum(setting.spec.num_trials.values())
         return {
             "variant": setting.spec.setting.variant,  # size and corpus are those of the plan above
@@ -80,7 +80,7 @@ class Progress(tune.Callback):
         }
 
     def _time_left(self, setting: SettingSearch) -> str:
-        """From the epochs of this run so far and those that the budget still expects."""
+        """Extrapolates this run's seconds per epoch to the expected epochs left."""
         if setting.is_finished():
             return "0"
         done = setting.ledger.num_epochs
@@ -95,7 +95,7 @@ class Progress(tune.Callback):
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person would say them: 40 s, 12 min, 3.5 h, 12 days."""
+    """Seconds as a short text: 40 s, 12 min, 3.5 h, 12 days."""
     for limit, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (72 * 3600, 3600, "h")):
         if seconds < limit:
             value = seconds / unit

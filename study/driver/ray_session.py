@@ -1,4 +1,4 @@
-"""What every driver needs around its work: Ray, quiet, for as long as it runs, and Tune without its own files."""
+"""Starts Ray for the length of a run, and runs Tune without output or files of its own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no metric
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the error is in the records and in the summary
     "TUNE_WARN_THRESHOLD_S": "10",
-    "RAY_AIR_NEW_OUTPUT": "0",  # of Tune's two outputs the one that verbose=0 silences
+    "RAY_AIR_NEW_OUTPUT": "0",  # the old output, which verbose=0 silences
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or Ray announces in every process that this will be its default
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; without it every process warns
 }
 
 
@@ -34,7 +34,7 @@ class StudyError(Exception):
 
 @contextlib.contextmanager
 def ray_session(address: str | None = None) -> Iterator[None]:
-    """Ray for the length of a run, quiet.
+    """Connects to Ray, or starts it, for the length of a run, without log output.
 
     Args:
         address: of a cluster; None joins the one that this machine belongs to, or starts Ray on this machine.
@@ -51,11 +51,11 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     try:
         # Without an address Ray joins the cluster that this machine is a node of, or starts on this machine alone.
         # (Its "auto" would also join whatever private Ray another study has started here.)
-        # No dashboard of our own: `study.status` says more about a study, and it would be one more open port.
+        # No dashboard: `study.status` shows more of a study, and a dashboard would open a port.
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
         raise StudyError(f"no Ray cluster answers at {address!r}: {error}") from None
-    signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end the process on the spot
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler would end the process at once
     try:
         yield
     finally:
@@ -64,7 +64,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sigterm_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, which a machine that is being taken away sends, ends a run in order, as Ctrl-C does."""
+    """Ends a run in order at SIGTERM, which a spot machine sends before it is taken away, as at Ctrl-C."""
     before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         yield
@@ -80,14 +80,14 @@ def fit(
     max_pending: int | None = None,
     **tune_config: Any,
 ) -> bool:
-    """Runs Tune quietly and without a trace: the studies' records are their state, nothing of Tune's is kept.
+    """Runs Tune without output, in a temporary folder: the records are a study's only state.
 
     Args:
         trainable: with its resources.
-        callbacks: hear every result.
+        callbacks: called with every result.
         max_failures: times that Tune itself starts a lost trial again.
-        max_pending: trials that may wait for a place at a time; None for Tune's own. With a searcher that is 1, and a
-            cluster that grows with what waits would grow by one machine at a time.
+        max_pending: trials that may wait for resources at a time; None for Tune's default. With a searcher that is 1,
+            so that a cluster would grow by one machine at a time.
         **tune_config: fields of ``tune.TuneConfig``, and ``param_space``.
 
     Returns:
@@ -117,13 +117,13 @@ def fit(
         except KeyboardInterrupt:
             return True
         except tune.TuneError as error:
-            # Tune puts what a callback raises into a text of its own; what the study has raised is told as it is.
-            raise next((e for e in _behind(error) if isinstance(e, (StudyError, StorageError))), error) from None
+            # Tune wraps the errors of callbacks: the study's own are raised as they were.
+            raise next((e for e in _causes(error) if isinstance(e, (StudyError, StorageError))), error) from None
     return False
 
 
-def _behind(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it was raised for or while they were handled."""
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error, its cause or context, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

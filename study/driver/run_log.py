@@ -18,7 +18,7 @@ _HEARTBEAT_S = 30.0
 
 
 class RunLog(tune.Callback):
-    """The ``runs`` table: a row per study and start, with a heartbeat."""
+    """Writes a row per study and start of a driver, and its heartbeat."""
 
     def __init__(self, settings: Sequence[SettingSearch], columns: dict[str, Any], started: dt.datetime) -> None:
         self._settings, self._columns, self._started = list(settings), columns, started
@@ -32,10 +32,10 @@ class RunLog(tune.Callback):
         return time.monotonic() - self._begun
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Shows that the driver lives.
+        """Updates the heartbeat, every 30 s.
 
         Raises:
-            StorageError: if the storage has refused what was written behind the driver's back.
+            StorageError: if a queued write has failed.
         """
         for setting in self._settings:
             setting.ledger.records.check()
@@ -43,7 +43,7 @@ class RunLog(tune.Callback):
             self.write("running")
 
     def write(self, outcome: str, *, ended: bool = False) -> None:
-        """Puts the state of the run on record; its end, after all else."""
+        """Records the state of the run; its end after all queued writes."""
         self._last_beat = time.monotonic()
         now = dt.datetime.now(dt.UTC)
         for setting, number in zip(self._settings, self._numbers, strict=True):
@@ -77,7 +77,7 @@ class RunLog(tune.Callback):
 
 
 def close_killed_runs(setting: SettingSearch) -> None:
-    """A driver that was killed could not record its end; whoever holds the study now knows that it has ended."""
+    """Records the end of runs whose driver was killed. The caller holds the study, so no other run is live."""
     for row in setting.ledger.records.read("runs"):
         if row["outcome"] == "running":
             ended = row | {"outcome": "interrupted", "ended_at": row["heartbeat_at"]}

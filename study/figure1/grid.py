@@ -1,8 +1,8 @@
 """Section 6.2's experiment (Figure 1) as a Ray Tune grid: points of (beta, tau) times seeds, resumable.
 
-``build_grid(...)`` makes the grid, ``print_grid_plan(grid, console, ...)`` says what it will do and how long that
-takes, ``run_grid(grid, options, console)`` runs what is missing. Records go to the table ``subspace``, written by the
-driver alone. The same grid again goes on where it stopped; more points or more seeds extend the same study.
+``build_grid(...)`` makes the grid, ``print_grid_plan(grid, console, ...)`` prints its size and estimated time, and
+``run_grid(grid, options, console)`` runs what is missing. The driver alone writes the records, to the table
+``subspace``. More points or more seeds extend the same study.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from trainables.figure1.training import measure_epoch_s
 from trainables.recipes import FIGURE1
 from trainables.storage.storage import StorageError
 
-_MAX_FAILURES = 10  # times that Ray starts a lost run again; the next start of the grid starts it again anyway
+_MAX_FAILURES = 10  # of a run, each time Ray starts it again; so does the next start of the grid
 _LINE_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubspaceGrid:
-    """The runs of the experiment. What they share makes the study; points and seeds may be added later."""
+    """The runs of the experiment. Their shared fields identify the study; points and seeds may be added later."""
 
     points: tuple[tuple[float, float], ...]
     """(beta, tau), each once."""
@@ -59,7 +59,7 @@ class SubspaceGrid:
 
     @property
     def name(self) -> str:
-        """The study's name: a hash of all that its runs have in common."""
+        """The study's name, with a hash of the fields that its runs share."""
         identity = self.config(*self.points[0], 0).to_dict()
         for name in ("beta", "tau", "seed"):
             del identity[name]
@@ -77,7 +77,7 @@ class SubspaceGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class GridOptions:
-    """How a grid runs. None of it changes what it is."""
+    """Options of a run; none is part of the study's identity."""
 
     storage: str
     """An absolute folder or an ``s3://`` URI."""
@@ -120,9 +120,9 @@ def print_grid_plan(
     cpus_per_trial: float = 1.0,
     max_concurrent: int | None = None,
 ) -> None:
-    """Prints points, runs, epochs and the time that what is missing will take, from a few measured steps.
+    """Prints points, runs, epochs and the estimated time left, from a few steps measured on the CPU.
 
-    Neither Ray is started nor the corpus read. The steps are measured on the CPU.
+    Needs neither Ray nor the corpus.
     """
     runs, ledger = grid.runs(), GridLedger(grid.name, grid.runs(), storage)
     example, concurrent = next(iter(runs.values())), max_concurrent or 1
@@ -148,12 +148,12 @@ def print_grid_plan(
 
 
 def run_grid(grid: SubspaceGrid, options: GridOptions, console: Console, *, corpus: Corpus | None = None) -> str:
-    """Runs what is missing of the grid.
+    """Runs the runs of the grid that have not ended.
 
     Args:
         grid: the runs.
         options: how.
-        console: gets a line for each finished run, and one a minute.
+        console: prints a line for each finished run, and one a minute.
         corpus: None for the real one.
 
     Returns:
@@ -198,13 +198,13 @@ def run_grid(grid: SubspaceGrid, options: GridOptions, console: Console, *, corp
 
 
 class _Recorder(tune.Callback):
-    """Puts every result on record and says how far the grid is."""
+    """Records every result and prints the grid's progress."""
 
     def __init__(self, ledger: GridLedger, console: Console) -> None:
         self._ledger, self._console = ledger, console
         self._last_line = time.monotonic()
         self.errors: dict[str, str] = {}
-        """Id -> why Ray has given up on a run."""
+        """Id -> error of a run that Ray has stopped retrying."""
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
@@ -225,10 +225,10 @@ class _Recorder(tune.Callback):
             self._console.print(f"{name}: {what}; {ended}/{len(self._ledger.runs)} runs", markup=False, soft_wrap=True)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Keeps the reason, once Tune has given up starting the run again.
+        """Keeps the error of a run that Tune has stopped retrying.
 
         Raises:
-            StorageError: if the storage stays away from the run.
+            StorageError: if the storage was unavailable to the run.
         """
         error = trial_error(trial)
         if error.storage:
@@ -236,4 +236,4 @@ class _Recorder(tune.Callback):
         self.errors[trial.config["job"]["trial_id"]] = error.text
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its parts for a restore of its own, which is never used
+        return {}

@@ -1,4 +1,4 @@
-"""What is on record of section 6.2's runs: the ``subspace`` table, a file per run and attempt, one writer."""
+"""The records of section 6.2's runs: the ``subspace`` table, a file per run and attempt, one writer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainables.figure1.config import SubspaceConfig
 from trainables.figure1.trainable import SubspaceJob
 
 SETTING = Setting("ptb", "figure1", "al")
-"""Where the records lie; no setting of Table 1."""
+"""The partition of the records; not a setting of Table 1."""
 _REPORTED = ("lr",)  # columns that the run itself reports, though its configuration has a field of that name
 _CONFIG_COLUMNS = [n for n in SUBSPACE.names if n in SubspaceConfig.__dataclass_fields__ and n not in _REPORTED]
 
@@ -26,7 +26,7 @@ class GridLedger:
         study: its name.
         runs: by id.
         storage: an absolute folder or an ``s3://`` URI.
-        corpus: what the runs are trained on, to check and to record; None to read only.
+        corpus: of the runs, to check and to record; None to read only.
 
     Raises:
         StudyError: if the study was run on another corpus.
@@ -60,7 +60,7 @@ class GridLedger:
             self._where["corpus_sha256"] = corpus.sha256
 
     def jobs(self) -> list[SubspaceJob]:
-        """What is missing, in the grid's order."""
+        """The runs that have not ended, in the grid's order."""
         return [
             SubspaceJob(
                 config=config.to_dict(), study=self.study, trial_id=name, storage=self.storage,
@@ -71,7 +71,7 @@ class GridLedger:
         ]  # fmt: skip
 
     def record(self, name: str, result: Mapping[str, Any]) -> None:
-        """Records a finished epoch, or the failure of one; does nothing if it is on record already."""
+        """Records a finished or failed epoch; does nothing if it is on record already."""
         if result["epoch"] <= self.epochs.get(name, 0):
             return
         if name not in self._rows:
@@ -81,7 +81,7 @@ class GridLedger:
         row = {column: config[column] for column in _CONFIG_COLUMNS}
         row |= {column: result[column] for column in SUBSPACE.names if column in result}
         failed = "failure" in result
-        complete = bool(result.get("complete"))  # Tune's own ``done`` also stands where a time budget ended a run
+        complete = bool(result.get("complete"))  # Tune also sets ``done`` when a time budget ends a run
         row |= self._where | {
             "study": self.study,
             "trial_id": name,

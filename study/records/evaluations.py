@@ -1,7 +1,6 @@
-"""The ``evaluations`` of earlier versions, which recorded them as columns of a trial's row.
+"""Converts the evaluations of earlier versions, columns of a trial's row, to rows of ``evaluations``.
 
-The reader turns them into rows, so whoever asks for evaluations finds them all, in records that were begun by an
-earlier version and gone on with by this one too.
+A study that an earlier version began and this one continues has both forms.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ from study.records.schemas import EVALUATIONS, TRIALS
 from trainables.recipes import PERPLEXITY, SINGLE_STREAM
 
 SPLITS = {"single_stream_valid_ppl": "valid", "test_ppl": "test"}
-"""Column of earlier versions -> the split whose perplexity, read as one stream, it had."""
+"""Column of an earlier version -> the split whose single-stream perplexity it holds."""
 _SHARED = {"study": "study", "trial_id": "trial_id", "attempt": "attempt", "seed": "seed", "epoch": "best_epoch"}
 _SHARED |= {"recorded_at": "ended_at"}
 """Column of ``evaluations`` -> the trial's column that it comes from."""
 
 EARLIER_TRIALS = pa.schema([*(TRIALS.field(name) for name in _SHARED.values()), *((n, pa.float64()) for n in SPLITS)])
-"""What an evaluation is made of in a row of ``trials`` of an earlier version."""
+"""The columns of an earlier version's ``trials`` that an evaluation is made of."""
 
 
 def evaluations_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What an earlier version measured, of a row of ``trials`` or of a trial's checkpoint: evaluator, split, measure
-    and value of each; nothing of a row of this version."""
+    """Evaluator, split, measure and value of each evaluation in an earlier version's row of ``trials`` or of a
+    checkpoint; empty for a row of this version."""
     return [
         {"evaluator": SINGLE_STREAM, "split": split, "measure": PERPLEXITY, "value": row[column]}
         for column, split in SPLITS.items()
@@ -35,8 +34,7 @@ def evaluations_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def as_evaluations(trials: pa.Table) -> pa.Table:
-    """The rows of ``evaluations`` that stand in columns of ``trials``, read with ``EARLIER_TRIALS``; columns that are
-    not its own (corpus, size, variant) are kept."""
+    """Converts ``trials``, read with ``EARLIER_TRIALS``, to rows of ``evaluations``; keeps corpus, size and variant."""
     more = [field for field in trials.schema if field.name not in EARLIER_TRIALS.names]
     rows = [
         {name: row[column] for name, column in _SHARED.items()} | {f.name: row[f.name] for f in more} | found

@@ -1,9 +1,9 @@
-"""Where Optuna's journals are: an append-only file per study, of which the driver is the only writer.
+"""Optuna's journal of each study: an append-only file that only the driver writes.
 
-In a local storage the journal lies there, ``<storage>/optuna/<study>.journal``. An object store can neither append nor
-lock: there the driver works on a file in its cache and puts a copy under the same name into the storage, for
-optuna-dashboard and for the machine that takes over. The copy may be behind, and the journal may be lost: the Parquet
-tables are the record, and ``optuna_study`` brings whatever it finds in line with them.
+In a local storage it is ``<storage>/optuna/<study>.journal``. An object store can neither append nor lock: there the
+driver works on a file in its cache and copies it to the same name in the storage, for optuna-dashboard and for a driver
+on another machine. The copy may lag, and a journal may be lost: the Parquet tables are the record, and ``optuna_study``
+reconciles the journal with them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Journal:
         if self._remote:
             self._fs, root = open_storage(storage)
             self._copy = posixpath.join(root, "optuna", f"{study}.journal")
-            # Another machine may have driven the study since this one last did: what is in the storage counts.
+            # Another machine may have run the study since: the copy in the storage replaces the cached file.
             if (data := read_bytes(self._fs, self._copy)) is not None:
                 with whole_file(self.path) as file:
                     file.write(data)
@@ -69,7 +69,7 @@ class Journal:
             self._copying = Periodic(copy_every_s, self._copy_quietly)
 
     def close(self) -> None:
-        """Puts the last copy into the storage, if the storage is there."""
+        """Copies the journal a last time, if the storage is available."""
         if self._copying is not None:
             self._copying.close()
             self._copy_quietly()
@@ -81,7 +81,7 @@ class Journal:
             log.warning("Optuna's journal was not copied: %s", error)
 
     def copy(self) -> None:
-        """Puts the whole lines that are there into the storage, unless they are there already.
+        """Copies the complete lines to the storage, if there are new ones.
 
         Raises:
             StorageError: if the storage refuses.
@@ -95,14 +95,15 @@ class Journal:
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Opens a journal of which this process is the only writer, after whatever happened to the one before.
+    """Opens a journal as its only writer.
 
-    One that is damaged, as by a machine that lost its power, is put aside: the records rebuild it.
+    Cuts off an incomplete last line. Renames a damaged journal (a power failure can damage one) to ``.damaged`` and
+    starts a new one, which is rebuilt from the records.
     """
     patiently("make", str(path), lambda: _make(path))
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
-    if whole < len(data):  # a writer that was killed
+    if whole < len(data):  # its writer was killed
         os.truncate(path, whole)
     try:
         return JournalStorage(JournalFile(path))
@@ -122,11 +123,11 @@ class JournalFile(BaseJournalBackend):
     """An append-only file that one process writes, without the locks that several writers need.
 
     Optuna's own backend takes a lock, syncs the disk and reads the file again for each of the dozen lines of a new
-    trial. Here a line is written and remembered. It is not synced: it outlives the process, whichever way that ends,
-    and what a machine that loses its power takes with it is rebuilt from the records.
+    trial. Here a line is written and kept in memory. It is not synced: it survives the process, and lines lost in a
+    power failure are rebuilt from the records.
 
     Args:
-        path: made if it is not there; its lines must be whole.
+        path: created if missing; its lines must be complete.
 
     Raises:
         ValueError: if a line is not JSON.
@@ -138,10 +139,10 @@ class JournalFile(BaseJournalBackend):
         with path.open("rb") as file:
             self._unread = deque(json.loads(line) for line in file)
         self._first = 0
-        """Number of the first log that is remembered: those that were read are not read again."""
+        """Number of the first log in ``_unread``: earlier ones are dropped."""
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """The logs from this number on; it only grows."""
+        """The logs from this number on; between calls it must not decrease."""
         while self._first < log_number_from:
             self._unread.popleft()
             self._first += 1
@@ -151,15 +152,15 @@ class JournalFile(BaseJournalBackend):
         """Appends all logs or none.
 
         Raises:
-            StorageError: if the disk stays full, or away, for long.
+            StorageError: if the disk stays full or unavailable for longer than the patience.
         """
-        # Remembered as they will be read from the file by the next driver: through JSON.
+        # Kept as the next driver will read them from the file: through JSON.
         lines = [json.dumps(log, separators=(",", ":")) for log in logs]
         data = "".join(f"{line}\n" for line in lines).encode()
         size = os.fstat(self._file.fileno()).st_size
 
         def append() -> None:
-            if os.fstat(self._file.fileno()).st_size > size:  # what an attempt before has left
+            if os.fstat(self._file.fileno()).st_size > size:  # left by a failed attempt
                 os.ftruncate(self._file.fileno(), size)
             if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, "only a part was written")

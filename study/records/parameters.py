@@ -71,9 +71,9 @@ class Parameter:
         return pa.field(self.name, kind)
 
 
-# Ranges from recipe to recipe: a factor of three about the paper's learning rate, and for the rest what published
-# word-level language models of these sizes have used. The learning rate's decay has ranges of its own for each size:
-# over a trial of full length the rate shall end between a thousandth and a tenth of its start in most draws.
+# The learning rate lies within a factor of three of the paper's; the other ranges cover published word-level language
+# models of these sizes. The decay's ranges depend on the size: in most draws the learning rate of a full-length trial
+# ends between 1e-3 and 1e-1 of its start.
 PARAMETERS: Mapping[str, Parameter] = {
     p.name: p
     for p in (

@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: code, versions and hardware. Never the environment's variables."""
+"""Collects a run's provenance: code, versions and hardware; never environment variables."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def git_state() -> tuple[str | None, bool | None]:
 
 
 def command_line() -> str:
-    """The command that this process was started with, as it would be typed anywhere: without the machine's folders."""
+    """The command line of this process, without the machine's folders."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     program = f"python -m {spec.name}" if spec is not None else Path(sys.argv[0]).name
     return shlex.join([*program.split(), *sys.argv[1:]])
 
 
 def provenance() -> dict[str, Any]:
-    """The columns of the ``runs`` table that say where a run took place."""
+    """The provenance columns of the ``runs`` table."""
     commit, dirty = git_state()
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return {

@@ -1,14 +1,14 @@
-"""The study's record: Parquet tables, written whole and atomically, one writer per file.
+"""A study's records: Parquet tables, written whole and atomically, one writer per file.
 
 ``<storage>/<table>/corpus=C/size=S/variant=V/<study>/<name>.a<attempt>.parquet``
 
 * ``epochs``: a row per finished epoch. An attempt of a trial writes only the epochs that no earlier attempt has
   recorded, so the files of a trial together hold every finished epoch exactly once.
 * ``trials``: a row per trial. The row of a new attempt replaces the row of the one before.
-* ``evaluations``: a row per number measured on a trial's finished weights. It is on record before the trial's end is.
+* ``evaluations``: a row per number measured on a trial's best weights, written before the trial's end.
 * ``runs``: a row per start of a driver, with its provenance.
 * ``subspace``: section 6.2's experiment, a row per finished epoch.
-* ``predictions``, ``word_mass``: what trained weights predict (Table 4, section 6.4).
+* ``predictions``, ``word_mass``: predictions of trained weights (Table 4, section 6.4).
 * ``token_scores``: ln p of every token of the validation and test split, a row per split of a confirm trial.
 
 Storage is a local folder or an ``s3://bucket/prefix`` URI (``trainables.storage.storage``).
@@ -56,7 +56,7 @@ _FILE_NAME = re.compile(r"(?P<name>.+)\.a(?P<attempt>\d+)\.parquet")
 
 
 class Setting(NamedTuple):
-    """What one study is about: a corpus, a size and a variant, by name."""
+    """The corpus, size and variant of a study, by name."""
 
     corpus: str
     size: str
@@ -68,7 +68,7 @@ class Records:
 
     Args:
         storage: a folder or an ``s3://`` URI.
-        setting: what the study is about.
+        setting: of the study.
         study: its name.
     """
 
@@ -78,14 +78,14 @@ class Records:
         self._behind = WriteBehind()
 
     def folder(self, table: str) -> str:
-        """Where the files of one table of this study are."""
+        """The folder of one table of this study."""
         keys = [f"{key}={value}" for key, value in self.setting._asdict().items()]
         return posixpath.join(self._root, table, *keys, self.study)
 
     def write(self, table: str, name: str, attempt: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes the file of ``name`` and ``attempt`` whole; for ``trials``, then drops its earlier attempts.
+        """Writes the file of ``name`` and ``attempt`` whole; of ``trials``, then deletes its earlier attempts.
 
-        What was to be written of that name before is in the storage first.
+        Waits for the queued writes of that name first.
 
         Raises:
             KeyError: if a row has a column that the table lacks.
@@ -96,48 +96,48 @@ class Records:
         self._write(table, name, attempt, rows)
 
     def write_behind(self, table: str, name: str, attempt: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Does the same soon, without waiting for it: after all else of that name, and before what comes later.
+        """Queues the same write and returns. The writes of one name keep their order.
 
         Raises:
             KeyError: if a row has a column that the table lacks.
-            StorageError: if the storage has refused something before.
+            StorageError: if an earlier queued write has failed.
         """
         rows = _checked(table, rows)
         path = self._path(table, name, attempt)
         self._behind.submit(name, path, lambda: self._write(table, name, attempt, rows))
 
     def do_behind(self, name: str, what: str, work: Callable[[], None]) -> None:
-        """Does other work on the storage once all that was to be written of ``name`` is there.
+        """Queues other work on the storage behind the writes of ``name``.
 
         Raises:
-            StorageError: if the storage has refused something before.
+            StorageError: if an earlier queued write has failed.
         """
         self._behind.submit(name, what, work)
 
     def flush(self, name: str | None = None) -> None:
-        """Waits until all that was to be written, or all of one name, is in the storage.
+        """Waits for all queued writes, or for those of one name.
 
         Raises:
-            StorageError: if the storage has refused something.
+            StorageError: if a queued write has failed.
         """
         self._behind.flush(name)
 
     def check(self) -> None:
-        """Waits for nothing.
+        """Raises the error of a failed queued write, without waiting.
 
         Raises:
-            StorageError: if the storage has refused something.
+            StorageError: if a queued write has failed.
         """
         self._behind.check()
 
     def abandon(self) -> None:
-        """Writes nothing more, not even what still waits: for a driver whose study is another's now."""
+        """Drops the queued writes and refuses new ones, as when another driver has taken over the study."""
         self._behind.abandon()
 
     def _write(self, table: str, name: str, attempt: int, rows: list[dict[str, Any]]) -> None:
         schema = SCHEMAS[table]
         sink = pa.BufferOutputStream()
-        # Compressing a few kilobytes saves next to nothing, and to read them back takes twice the time.
+        # Compressing a few kilobytes saves next to nothing and doubles the time to read them.
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="none")
         write_bytes(self._fs, self._path(table, name, attempt), sink.getvalue())
         if table == "trials":
@@ -155,7 +155,7 @@ class Records:
         return found
 
     def read(self, table: str) -> list[dict[str, Any]]:
-        """The rows of one table of this study, a trial's latest attempt alone for ``trials``."""
+        """The rows of one table of this study; of ``trials``, the latest attempt of each trial."""
         self.flush()
         rows = _read_table(self._fs, self.folder, table, keys=False).to_pylist()
         if table == "trials":
@@ -170,7 +170,7 @@ class Records:
 
 
 def _checked(table: str, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A copy of the rows, whose writer may go on with its own."""
+    """Copies the rows: the caller may change its own while the copy is queued."""
     copies = [dict(row) for row in rows]
     for row in copies:
         if unknown := row.keys() - SCHEMAS[table].names:
@@ -191,7 +191,7 @@ def read_table(storage: str, table: str) -> pa.Table:
 
 
 def _read_table(fs: pafs.FileSystem, folder: Callable[[str], str], table: str, *, keys: bool) -> pa.Table:
-    """One table; of ``evaluations`` those too that an earlier version recorded as columns of ``trials``."""
+    """Reads one table; ``evaluations`` includes those that an earlier version recorded as columns of ``trials``."""
     rows = _read(fs, folder(table), SCHEMAS[table], keys=keys)
     if table != "evaluations":
         return rows
@@ -200,7 +200,7 @@ def _read_table(fs: pafs.FileSystem, folder: Callable[[str], str], table: str, *
 
 
 def _read(fs: pafs.FileSystem, folder: str, schema: pa.Schema, *, keys: bool) -> pa.Table:
-    """All rows below a folder; with ``keys``, those that stand in the path too."""
+    """All rows below a folder; with ``keys``, with corpus, size and variant from the paths."""
     for left in reversed(range(_READ_TRIES)):
         try:
             if fs.get_file_info(folder).type != pafs.FileType.Directory:
@@ -211,7 +211,7 @@ def _read(fs: pafs.FileSystem, folder: str, schema: pa.Schema, *, keys: bool) ->
                 found = _read_files(fs, paths)
             return _join(found, schema, keys=keys)
         except FileNotFoundError as error:
-            # A driver at work has just replaced a trial's row: the next listing has the new one.
+            # A running driver has just replaced a trial's row: the next listing has the new one.
             if not left:
                 raise StorageError(f"cannot read {folder}: {error}") from error
         except (OSError, pa.ArrowInvalid, pa.ArrowTypeError) as error:

@@ -1,4 +1,4 @@
-"""The columns of the tables. A column that a later version adds is null before."""
+"""The columns of the tables. A column that a later version adds is null in earlier records."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ TRIALS = pa.schema(
         ("started_at", _TIME), ("ended_at", _TIME),
     ]
 )  # fmt: skip
-"""A row per trial. ``status`` is complete, pruned, failed or interrupted; a trial that has started and not ended
-stands as interrupted, so that a driver that dies leaves the truth behind. ``numerics`` is the version of the arithmetic
-(``recipes.NUMERICS``): trials that share it have comparable numbers, whatever their commits."""
+"""A row per trial. ``status`` is complete, pruned, failed or interrupted; a running trial is recorded as interrupted,
+which stays true if its driver dies. ``numerics`` is the version of the arithmetic (``recipes.NUMERICS``): trials that
+share it have comparable numbers, whatever their commits."""
 
 EVALUATIONS = pa.schema(
     [
@@ -45,10 +45,10 @@ EVALUATIONS = pa.schema(
         ("recorded_at", _TIME),
     ]
 )  # fmt: skip
-"""A row per number that is measured on a trial's finished weights, those of its best validation epoch ``epoch``.
+"""A row per number that is measured on a trial's best weights, those of its best validation epoch ``epoch``.
 ``evaluator`` says how (``single_stream``: the split read as one stream, every token counted), ``split`` on which text
 (``test`` in the confirm block alone), ``measure`` what ``value`` is (``perplexity``, without a unit). ``members`` are
-the trials whose predictions are averaged, null for a trial by itself."""
+the trials whose predictions are averaged, null for a single trial."""
 
 RUNS = pa.schema(
     [
@@ -63,7 +63,7 @@ RUNS = pa.schema(
         ("hidden_size", _I32), ("num_params", _I64), ("precision", _S), ("bf16_instructions", _S),
     ]
 )  # fmt: skip
-"""A row per start of a driver: where the numbers come from, and the budget they were given. ``bf16_instructions`` are
+"""A row per start of a driver: its provenance and its budget. ``bf16_instructions`` are
 those of the driver's CPU (AMX or AVX512-BF16), null if it has none."""
 
 SUBSPACE = pa.schema(
@@ -82,8 +82,8 @@ SUBSPACE = pa.schema(
 )  # fmt: skip
 """A row per finished epoch of section 6.2's experiment. ``augmented_loss`` is J_aug alone, in nats per token;
 ``centred_distance`` that of the matrices without their columns' means; ``explained_share`` is R^2 of the targets' word
-vectors given the hidden states. ``num_epochs`` is the most that a run may have: one that is complete before was ended
-by ``SubspaceConfig.ends_after``."""
+vectors given the hidden states. ``num_epochs`` is the largest number of epochs; ``SubspaceConfig.ends_after`` may
+complete a run earlier."""
 
 PREDICTIONS = pa.schema(
     [
@@ -93,7 +93,7 @@ PREDICTIONS = pa.schema(
         ("git_commit", _S), ("corpus_sha256", _S), ("recorded_at", _TIME),
     ]
 )  # fmt: skip
-"""A row per phrase and rank (from 1): the words that a trial's best weights hold most probable next (Table 4)."""
+"""A row per phrase and rank (from 1): the most probable next words under a trial's best weights (Table 4)."""
 
 WORD_MASS = pa.schema(
     [

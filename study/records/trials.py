@@ -1,7 +1,6 @@
-"""What a trial's block and status mean: which trials ASHA may stop, which have diverged, which may win the search, and
-which configuration a study puts forward as tuned.
+"""The blocks and statuses of trials, and predicates on them; the choice of a study's tuned configuration.
 
-The predicates take the columns of one row, or whole columns of a frame.
+The predicates take values of one row or whole columns of a frame.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ NUM_SELECTED = 4
 """Best configurations of a search that the select block trains, beside the paper's recipe."""
 SELECT_SEEDS = (51, 52)
 NON_FINITE_LOSS = "non_finite_loss"
-"""What a trial was stopped by whose loss or perplexity was not a finite number."""
+"""``stopped_by`` of a trial whose loss or perplexity was not a finite number."""
 BEST_FIRST = ("best_valid_ppl", "trial_id")
-"""The order in which the trials that may win a search stand: the lowest validation perplexity first."""
+"""The columns that rank the trials which may win a search: the lowest validation perplexity first."""
 
 
 def is_protected(block: Any, audit: Any) -> Any:
-    """Whether ASHA may not stop a trial of the search: the paper's recipe, the random draws, and the audit arm of the
-    tpe block. ``audit`` is never null."""
+    """Whether a search trial is exempt from ASHA: the paper's recipe, the random draws, and the audit arm of the tpe
+    block. ``audit`` is never null."""
     return (block != "tpe") | audit
 
 
@@ -37,13 +36,13 @@ def is_diverged(status: Any, stopped_by: Any) -> Any:
 
 
 def may_win_search(block: Any, status: Any) -> Any:
-    """Whether a trial may be the best of its search: one of the search's that was trained in full."""
+    """Whether a trial may be the best of its search: a search trial that was trained in full."""
     return (block != "select") & (block != "confirm") & (status == "complete")
 
 
 def num_select_trials(num_samples: int) -> int:
-    """Trials of the select block after a search of so many: its best configurations and the paper's recipe, each on
-    every seed of ``SELECT_SEEDS``."""
+    """Trials of the select block after a search of ``num_samples`` trials: its best configurations and the paper's
+    recipe, each on every seed of ``SELECT_SEEDS``."""
     return (1 + min(NUM_SELECTED, num_samples - 1)) * len(SELECT_SEEDS) if num_samples > 1 else 0
 
 
@@ -54,8 +53,7 @@ def select_winner(perplexities: Mapping[str, Sequence[float | None]]) -> str:
         perplexities: origin -> the best validation perplexity on each seed, None where the trial failed.
 
     Returns:
-        Its origin. A configuration of which a trial failed cannot win; if all have, and at a tie, the paper's recipe
-        stands.
+        Its origin. A configuration with a failed trial cannot win. The paper's recipe wins a tie, and if all failed.
     """
 
     def loss(origin: str) -> float:

@@ -1,8 +1,7 @@
-"""Work on a storage behind the driver's back: it never waits for one, unless it asks to.
+"""Storage work in background threads, so that the driver does not wait for the storage.
 
-Work is put into chains. That of a chain is done in the order in which it was given, never two at once; chains go on
-side by side. So whoever dies leaves, of each chain, what a slower writer that did everything at once would have left
-if it had died a little earlier.
+The work of one chain is done in the order of submission, one item at a time; chains run in parallel. If the process
+dies, each chain is in a state that synchronous writing would have left a little earlier.
 """
 
 from __future__ import annotations
@@ -13,32 +12,32 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 _THREADS = 16  # requests to an object store at a time
-_MOST_WAITING = 1000  # beyond, whoever brings more work waits
+_MOST_WAITING = 1000  # above this, ``submit`` waits
 
 
 class WriteBehind:
-    """Does what it is given in threads of its own. A failure ends it: what still waits is dropped."""
+    """Does submitted work in background threads. A failure drops the queue and refuses further work."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: dict[str, deque[tuple[str, Callable[[], None]]]] = {}
-        """Chain -> its work, for each chain that a thread is busy with."""
+        """Chain -> its queued work, for each chain that a thread is working on."""
         self._num_waiting = 0
         self._error: BaseException | None = None
         self._threads: ThreadPoolExecutor | None = None
 
     def submit(self, chain: str, name: str, work: Callable[[], None]) -> None:
-        """Adds work to a chain. It takes the place of the work before it if that has the same name and waits.
+        """Appends work to a chain; replaces the last item of its queue if that has the same name.
 
         Raises:
-            Exception: what earlier work has failed with.
+            Exception: the error of earlier work.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._num_waiting < _MOST_WAITING)
             self._raise()
             if (queue := self._waiting.get(chain)) is None:
                 self._waiting[chain] = deque([(name, work)])
-                # The pool's threads are joined when the process ends: what waits is done, unless it is abandoned.
+                # Python joins the pool's threads at exit: queued work is done, unless it is abandoned.
                 self._threads = self._threads or ThreadPoolExecutor(_THREADS, thread_name_prefix="write-behind")
                 self._threads.submit(self._work_on, chain)
             elif queue and queue[-1][0] == name:
@@ -49,26 +48,22 @@ class WriteBehind:
             self._num_waiting += 1
 
     def flush(self, chain: str | None = None) -> None:
-        """Waits until a chain's work is done; all chains' without a name.
+        """Waits until the work of a chain, or of all chains, is done.
 
         Raises:
-            Exception: what work has failed with.
+            Exception: the error of failed work.
         """
         with self._changed:
             self._changed.wait_for(lambda: chain not in self._waiting if chain is not None else not self._waiting)
             self._raise()
 
     def check(self) -> None:
-        """Waits for nothing.
-
-        Raises:
-            Exception: what work has failed with.
-        """
+        """Raises the error of failed work, without waiting."""
         with self._changed:
             self._raise()
 
     def abandon(self) -> None:
-        """Drops what still waits, and takes nothing more."""
+        """Drops the queued work and refuses further work."""
         self._fail(RuntimeError("nothing more may be written: the writer was abandoned"))
 
     def _raise(self) -> None:
@@ -119,6 +114,6 @@ class Periodic:
             self._function()
 
     def close(self) -> None:
-        """No call begins after this; one that is under way is waited for a little, and then left to itself."""
+        """Starts no further call; waits up to 5 s for one that is running."""
         self._closed.set()
         self._thread.join(5.0)

@@ -1,14 +1,13 @@
-"""The ledger of one study: what each of its trials is and how far it has come, kept in the records.
+"""The ledger of one study: the state of each trial, in memory and in the records.
 
-The ledger alone writes the ``trials``, ``epochs`` and ``evaluations`` tables, and a study that starts again reads its
-ledger back from them. Reports may come twice (Ray restarts a lost trial from its last checkpoint, which reports again):
-an epoch that is on record is never recorded again.
+The ledger alone writes the ``trials``, ``epochs``, ``evaluations`` and ``token_scores`` tables, and a study that starts
+again reads its ledger from them. An epoch may be reported twice, as a lost trial restarts from its last checkpoint: it
+is recorded once.
 
-The driver waits for the storage twice in a trial's life: when it starts and when it ends. What happens in between is
-written behind its back, in order: until a trial has ended, its last checkpoint carries the rows of all its epochs, and
-whoever takes over gets those that are not on record from there.
+The driver waits for the storage at a trial's start and end alone. Writes in between are queued in order: until a trial
+has ended, its last checkpoint holds the rows of all its epochs, and the next driver gets the missing ones from there.
 
-A driver asks for many of the sums below at every step: they are kept, not counted.
+Sums that the driver needs at every step are kept up to date, not counted anew.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import dataclasses
 import datetime as dt
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -38,37 +37,37 @@ _CONFIG_COLUMNS = [field.name for field in dataclasses.fields(TrialConfig) if fi
 
 @dataclass(kw_only=True)
 class TrialRecord:
-    """One trial of a study, as far as it has come."""
+    """One trial of a study and its progress."""
 
     trial_id: str
     block: str
     config: TrialConfig
     origin: str | None = None
-    """Of a confirm trial: ``paper``, or the search trial whose configuration it repeats."""
+    """Of a select or confirm trial: ``paper``, or the search trial whose configuration it repeats."""
     audit: bool = False
     optuna_number: int | None = None
     attempt: int = 0
     status: str = "interrupted"
     stopped_by: str | None = None
     would_stop_epoch: int | None = None
-    """The epoch at which ASHA stopped it or, if it is protected, would have."""
+    """The epoch at which ASHA stopped it or, if it is exempt, would have."""
     error: str | None = None
     valid_ppl: dict[int, float] = field(default_factory=dict)
     """Epoch -> validation perplexity, of all epochs on record."""
     device_s: float = 0.0
     num_params: int | None = None
     evaluations: dict[tuple[str, str, str], float] = field(default_factory=dict)
-    """(evaluator, split, measure) -> what was measured on its best weights."""
+    """(evaluator, split, measure) -> value on its best weights."""
     started_at: dt.datetime | None = None
     ended_at: dt.datetime | None = None
     running: bool = False
-    """Whether a live actor is working on it in this run."""
+    """Whether it is being trained in this run."""
     rows: list[dict[str, Any]] = field(default_factory=list)
-    """The epochs that this attempt has recorded, as written; gone once the trial has ended."""
+    """The recorded epochs of this attempt; emptied when the trial ends."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do for it."""
+        """Whether its status is final."""
         return self.status != "interrupted"
 
     @property
@@ -95,7 +94,7 @@ class Ledger:
     """The trials of one study, in memory and on record."""
 
     def __init__(self, spec: StudySpec, storage: str, *, git_commit: str | None = None) -> None:
-        """Reads back what the storage holds of this study.
+        """Reads the study's records.
 
         Raises:
             StorageError: if the storage cannot be read.
@@ -105,9 +104,9 @@ class Ledger:
         self._git_commit = git_commit
         self.trials: dict[str, TrialRecord] = {}
         self.running: dict[str, TrialRecord] = {}
-        """Trials that a live actor works on in this run, by name."""
+        """Trials that are being trained in this run, by id."""
         self.waiting: dict[str, TrialRecord] = {}
-        """Trials that were interrupted and that nobody works on."""
+        """Interrupted trials that are not being trained, by id."""
         self.num_epochs = 0
         """Epochs on record, of all trials."""
         self.best_valid_ppl = math.inf
@@ -117,7 +116,7 @@ class Ledger:
         self._ranked: list[TrialRecord] = []
         for row in sorted(self.records.read("trials"), key=lambda r: (r["started_at"], r["trial_id"])):
             self.trials[row["trial_id"]] = self._from_record(row)
-        # The epochs' files may be ahead of the trial's row, whose writer died in between.
+        # If a driver died between the two writes, the epochs are of a later attempt than the trial's row.
         for name, attempt in self.records.attempts("epochs").items():
             if name in self.trials:
                 self.trials[name].attempt = max(self.trials[name].attempt, attempt)
@@ -130,7 +129,7 @@ class Ledger:
                 if not trial.ended:
                     trial.device_s += row["epoch_s"] or 0.0
         for trial in self.trials.values():
-            self._count(trial)
+            self._add(trial)
             self.num_epochs += trial.num_epochs
             self.best_valid_ppl = min(self.best_valid_ppl, trial.best_valid_ppl or math.inf)
 
@@ -145,12 +144,12 @@ class Ledger:
         return sum(len(self._blocks.get(block, ())) for block in blocks)
 
     def num_of_status(self, status: str) -> int:
-        """How many trials stand so; those that are running stand as interrupted."""
+        """How many trials have a status; running ones count as interrupted."""
         return self._statuses[status]
 
     @property
     def num_ended(self) -> int:
-        """Trials for which nothing is left to do."""
+        """How many trials have ended."""
         return len(self.trials) - self._statuses["interrupted"]
 
     def is_open(self, *blocks: str) -> bool:
@@ -158,14 +157,13 @@ class Ledger:
         return any(t.block in blocks for trials in (self.running, self.waiting) for t in trials.values())
 
     def start(self, trial: TrialRecord) -> None:
-        """Puts a new attempt of a trial on record, before any work is done for it.
+        """Records a new attempt of a trial before it is trained.
 
-        Whoever takes over without that record would give the name to another trial, which would find a checkpoint
-        that is not its own.
+        Without this record the next driver would give the id to another trial, which would find this one's checkpoint.
         """
         if trial.trial_id not in self.trials:
             self.trials[trial.trial_id] = trial
-            self._count(trial)
+            self._add(trial)
         trial.attempt += 1
         trial.running, trial.rows = True, []
         trial.started_at = trial.started_at or _now()
@@ -174,18 +172,18 @@ class Ledger:
         self._write_trial(trial)
 
     def release(self, trial: TrialRecord) -> None:
-        """Nobody works on the trial any more; it goes on later."""
+        """Marks a running trial as waiting, to be resumed later."""
         if not trial.ended and trial.running:
             trial.running = False
             self.waiting[trial.trial_id] = self.running.pop(trial.trial_id)
 
     def record_epoch(self, trial: TrialRecord, result: Mapping[str, Any]) -> bool:
-        """Records a finished epoch; False if it is on record already, and nothing is done."""
+        """Records a finished epoch; returns False if it was on record already."""
         trial.num_params = result.get("num_params") or trial.num_params
         epoch = result["epoch"]
         known = epoch in trial.valid_ppl
         trial.valid_ppl.setdefault(epoch, result["valid_ppl"])
-        # Of a known epoch too: an earlier version recorded them at the trial's end, and may not have come that far.
+        # Also of a known epoch: an earlier version recorded them at the trial's end, and may have died before.
         if evaluations := result.get("evaluations") or evaluations_of(result):
             trial.evaluations |= {(e["evaluator"], e["split"], e["measure"]): e["value"] for e in evaluations}
             measured = [self._weights_row(trial) | evaluation for evaluation in evaluations]
@@ -194,7 +192,7 @@ class Ledger:
             return False
         row = {name: result.get(name) for name in _EPOCH_COLUMNS}
         row |= {"study": self.records.study, "trial_id": trial.trial_id, "attempt": trial.attempt, "block": trial.block}
-        if scores := result.get("token_scores"):  # before the epoch's row: with that on record they are not given again
+        if scores := result.get("token_scores"):  # before the epoch's row: a recorded epoch is not reported again
             scored = [
                 self._weights_row(trial) | {"split": split, "num_tokens": len(values), "log_probs": values.tolist()}
                 for split, values in scores.items()
@@ -208,17 +206,16 @@ class Ledger:
         return True
 
     def note_stop(self, trial: TrialRecord, epoch: int) -> None:
-        """Puts ASHA's word on record before anything follows from it: it would not be the same the next time.
+        """Records ASHA's decision before the epoch's row and the trial's end: a second decision could differ.
 
-        What follows is the epoch's row, which is written after it, and the trial's end, which waits for both. Without
-        either on record the epoch is reported again, and ASHA asked again.
+        If the driver dies before both writes, the epoch is reported again and ASHA decides again.
         """
         if trial.would_stop_epoch is None:
             trial.would_stop_epoch = epoch
             self.records.write_behind("trials", trial.trial_id, trial.attempt, [self._row(trial)])
 
     def end(self, trial: TrialRecord, status: str, *, stopped_by: str, error: str | None = None) -> None:
-        """Puts the end of a trial on record, after all its epochs; a trial that has ended stays as it is."""
+        """Records the end of a trial after all its epochs; does nothing if it has ended already."""
         if trial.ended:
             return
         self._statuses.subtract([trial.status])
@@ -227,32 +224,23 @@ class Ledger:
         trial.ended_at, trial.running = _now(), False
         self.running.pop(trial.trial_id, None)
         self.waiting.pop(trial.trial_id, None)
-        self._consider(trial)
+        self._rank(trial)
         self._write_trial(trial)
         trial.rows = []
-
-    def after_end(self, trial: TrialRecord, what: str, work: Callable[[], None]) -> None:
-        """Does work on the storage that rests on the trial's end, without waiting for it.
-
-        Raises:
-            StorageError: if the storage has refused something before.
-        """
-        assert trial.ended
-        self.records.do_behind(trial.trial_id, what, work)
 
     @property
     def ranked(self) -> Sequence[TrialRecord]:
         """The search's trials that were trained in full, lowest validation perplexity first."""
         return self._ranked
 
-    def _count(self, trial: TrialRecord) -> None:
+    def _add(self, trial: TrialRecord) -> None:
         self._blocks.setdefault(trial.block, []).append(trial)
         self._statuses.update([trial.status])
         if not trial.ended:
             self.waiting[trial.trial_id] = trial
-        self._consider(trial)
+        self._rank(trial)
 
-    def _consider(self, trial: TrialRecord) -> None:
+    def _rank(self, trial: TrialRecord) -> None:
         if may_win_search(trial.block, trial.status):
             bisect.insort(self._ranked, trial, key=attrgetter(*BEST_FIRST))
 
@@ -288,7 +276,7 @@ class Ledger:
         }
 
     def _weights_row(self, trial: TrialRecord) -> dict[str, Any]:
-        """Which weights were measured: the columns that ``evaluations`` and ``token_scores`` share."""
+        """The columns that ``evaluations`` and ``token_scores`` share: whose weights were measured."""
         return {
             "study": self.records.study,
             "trial_id": trial.trial_id,
@@ -300,12 +288,12 @@ class Ledger:
 
     def _from_record(self, row: Mapping[str, Any]) -> TrialRecord:
         setting = self.spec.setting
-        # What is null was not recorded by the version that wrote the row, or is None: both are the default.
+        # Null is None, or was not recorded by the version that wrote the row: both are the default.
         config = {name: row[name] for name in _CONFIG_COLUMNS if row[name] is not None}
         config |= {"variant": setting.variant, "size": setting.size, "corpus": setting.corpus}
         return TrialRecord(
             config=TrialConfig.from_dict(config),
-            # Of an interrupted trial the row is as old as its start: its seconds are added up from its epochs.
+            # The row of an interrupted trial is from its start: its seconds are summed over its epochs.
             device_s=row["device_s"] if row["status"] != "interrupted" else 0.0,
             **{
                 name: row[name]

@@ -1,12 +1,10 @@
-"""One setting's Optuna study: proposes, hears every epoch, and is brought in line with the records when it is opened.
+"""One setting's Optuna study: proposes parameters, stores every epoch, and is reconciled with the records when opened.
 
-Ray's ``OptunaSearch`` is not used: it tells Optuna that trials stopped by ASHA are complete, leaves trials with a NaN
-running for ever, never reports a stopped trial's last epoch, and takes the last epoch for the objective. Here a
-stopped trial is PRUNED, a failed one FAIL, the objective is the best validation perplexity so far, and telling twice
-does nothing.
+Ray's ``OptunaSearch`` is not used: it marks trials stopped by ASHA as complete, leaves trials with a NaN running,
+drops a stopped trial's last epoch, and takes the last epoch as the objective. Here a stopped trial is PRUNED, a failed
+one FAIL, the objective is the best validation perplexity so far, and a second ``tell`` does nothing.
 
-The journal is an append-only file that optuna-dashboard opens: ``<storage>/optuna/<study>.journal``. Only the driver
-touches it. It can be lost: the Parquet tables are the record, and the study is rebuilt from them.
+The journal (``study.records.journal``) can be lost: the study is rebuilt from the Parquet tables.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ class OptunaStudy:
     """Proposes the search trials of one setting."""
 
     def __init__(self, ledger: Ledger, journal: Path) -> None:
-        """Opens the setting's study and reconciles it with the ledger: nothing is left RUNNING but what will go on."""
+        """Opens the setting's study and reconciles it with the ledger: only trials to be resumed stay RUNNING."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._ledger, self._spec = ledger, ledger.spec
         self._space = search_space(ledger.spec.setting)
@@ -45,13 +43,13 @@ class OptunaStudy:
         self._open: dict[str, optuna.Trial] = {}
         self._seen: dict[int, tuple[float, ...]] = {}
         self._reported: dict[str, set[int]] = {}
-        """Epochs that Optuna knows of, of the open trials."""
+        """Open trial -> the epochs reported to Optuna."""
         self._reconcile()
 
     def propose(self, block: str, trial_id: str) -> tuple[dict[str, Any], int]:
         """The parameters of a new search trial, and Optuna's number for it."""
-        # A sampler of its own for each trial: a study that starts again goes on where it was instead of drawing the
-        # same points anew, and a random trial's point depends on its name alone.
+        # A sampler per trial: a study that starts again does not draw the same points again, and a random trial's
+        # point depends on its id alone.
         self._study.sampler = self._sampler(block, self._spec.trial_seed(trial_id))
         trial = self._study.ask(self._space)
         trial.set_user_attr("trial_id", trial_id)
@@ -60,14 +58,14 @@ class OptunaStudy:
         return {name: trial.params[name] for name in self._space}, trial.number
 
     def report(self, trial_id: str, epoch: int, best_valid_ppl: float) -> None:
-        """Reports an epoch: the best validation perplexity so far. An epoch seen before is ignored."""
+        """Reports the best validation perplexity up to an epoch, once per epoch."""
         trial = self._open.get(trial_id)
         if trial is not None and epoch not in self._reported[trial_id]:
             trial.report(best_valid_ppl, epoch)
             self._reported[trial_id].add(epoch)
 
     def tell(self, trial: Trial) -> None:
-        """Ends a trial as the ledger ended it. One that has been told is left as it is."""
+        """Ends a trial with its status in the ledger; does nothing the second time."""
         if (asked := self._open.pop(trial.trial_id, None)) is None:
             return
         del self._reported[trial.trial_id]
@@ -80,7 +78,7 @@ class OptunaStudy:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             if block == "default":
-                # Not enqueue_trial: a queued point that nobody came to ask for would be handed to another block.
+                # Not enqueue_trial: if the driver dies, the queued point would go to a trial of another block.
                 return PartialFixedSampler(paper_params(self._spec.setting), RandomSampler(seed=seed))
             # The random block is TPE's start-up. constant_liar keeps concurrent trials apart.
             return _FixedSpaceTPE(
@@ -100,8 +98,8 @@ class OptunaStudy:
             if frozen.state.is_finished():
                 known.add(trial_id)
             elif trial is None:
-                # Asked for, and the driver died before it was on record: nobody will ever work on it. It gives its
-                # name back, which the next trial of the block will take.
+                # The driver died between Optuna's proposal and the record: this trial never runs, and the next one of
+                # the block takes its id.
                 optuna.Trial(self._study, frozen._trial_id).set_user_attr("trial_id", "")
                 self._study.tell(frozen.number, state=TrialState.FAIL)
             else:
@@ -112,7 +110,7 @@ class OptunaStudy:
                 self._rebuild(trial)
 
     def _adopt(self, frozen: FrozenTrial, trial: Trial) -> None:
-        """Goes on with a trial that the driver before has left open."""
+        """Resumes a trial that an earlier driver left open."""
         self._open[trial.trial_id] = optuna.Trial(self._study, frozen._trial_id)
         self._reported[trial.trial_id] = set(frozen.intermediate_values)
         for epoch in sorted(set(trial.valid_ppl) - set(frozen.intermediate_values)):
@@ -121,7 +119,7 @@ class OptunaStudy:
             self.tell(trial)
 
     def _rebuild(self, trial: Trial) -> None:
-        """Puts a trial that is on record into a journal that does not know it."""
+        """Adds a recorded trial that the journal lacks."""
         params = self._spec.params(trial.config)
         attributes = {"trial_id": trial.trial_id, "block": trial.block}
         self._study.add_trial(
@@ -142,11 +140,11 @@ class OptunaStudy:
 
 
 class _FixedSpaceTPE(TPESampler):
-    """TPE in a third of the time: the same draws, without looking at all trials' parameters anew for each.
+    """TPE with the same draws in a third of the time: it does not go through all trials' parameters for each.
 
     Args:
-        space: of all the study's trials; ``TPESampler`` compares theirs to find out.
-        seen: trial's number -> its point as the estimators take it; what is missing is filled in.
+        space: of all the study's trials, which ``TPESampler`` would infer.
+        seen: trial number -> its point in Optuna's internal representation; missing ones are filled in.
         **settings: of ``TPESampler``.
     """
 
@@ -162,7 +160,7 @@ class _FixedSpaceTPE(TPESampler):
     def _get_internal_repr(
         self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
     ) -> dict[str, np.ndarray]:
-        # Not part of Optuna's interface: should it go by another name one day, this is not called, and only time lost.
+        # A private method of Optuna: if it is renamed, this override is not called, and only speed is lost.
         for trial in trials:
             if trial.number not in self._seen and search_space.keys() <= trial.params.keys():
                 params = trial.params

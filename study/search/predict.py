@@ -1,9 +1,9 @@
-"""Table 4 and section 6.4: what the best weights of the confirmed trials predict, asked and put on record.
+"""Computes and records the predictions of confirmed trials' best weights, for Table 4 and section 6.4.
 
-The paper's phrases are read where they stand in the test split, with the state carried from the text before them, as
-in the evaluation that gives the test perplexity. A phrase from the command line begins after ``<eos>`` with a state of
-zero. The words' probabilities are means over the whole test split. The split is read with the weights of complete
-confirm trials alone, whose test perplexity is on record already.
+The paper's phrases are read at their place in the test split, with the state carried from the text before, as in the
+evaluation that gives the test perplexity. A phrase from the command line begins after ``<eos>`` with a state of zero.
+The words' probabilities are means over the whole test split. Only complete confirm trials, whose test perplexity is on
+record already, read that split.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NUM_FREQUENT = 50  # PTB's "an", the rarest word that section 6.4 names, is the 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A phrase in the ids of a corpus."""
+    """A phrase whose next word is to be predicted, in the ids of a corpus."""
 
     phrase: Phrase
     context: np.ndarray
@@ -44,7 +44,7 @@ class Question:
     next_id: int | None
     """Id of the word that follows, if it is known."""
     in_test_split: bool
-    """Whether it is read where it stands in the test split, and not alone."""
+    """Whether it is read at its place in the test split, and not alone."""
 
 
 def questions(phrases: Iterable[Phrase], corpus: Corpus) -> list[Question]:
@@ -78,9 +78,9 @@ def predict(
     device: str,
     console: Console,
 ) -> int:
-    """Answers the questions and measures the words' mass for each confirmed trial of the paper's recipe.
+    """Records the predictions and the words' mass of each confirmed trial of the paper's recipe.
 
-    What is on record of a trial is not computed again. A trial without usable weights is named and left out.
+    Skips what is on record. Prints and leaves out a trial without usable weights.
 
     Args:
         specs: the studies.
@@ -91,7 +91,7 @@ def predict(
         console: to print to.
 
     Returns:
-        The number of trials that have their answers on record.
+        The number of trials whose predictions are on record.
     """
     num_answered = 0
     for spec in specs:
@@ -99,21 +99,21 @@ def predict(
         trials = [t for t in ledger.in_block("confirm") if t.origin == PAPER_ORIGIN and t.status == "complete"]
         for trial in trials:
             try:
-                told = _answer(trial, spec, ledger.records, asked, corpus, device=device)
+                summary = _predict_trial(trial, spec, ledger.records, asked, corpus, device=device)
             except CheckpointError as error:
                 console.print(f"{spec.name}, {trial.trial_id}: {error}", style="yellow", markup=False, soft_wrap=True)
                 continue
             num_answered += 1
-            console.print(f"{spec.name}, {trial.trial_id}: {told}", markup=False, soft_wrap=True)
+            console.print(f"{spec.name}, {trial.trial_id}: {summary}", markup=False, soft_wrap=True)
         if not trials:
             console.print(f"{spec.name}: no complete confirm trial of the paper's recipe", style="yellow", markup=False)
     return num_answered
 
 
-def _answer(
+def _predict_trial(
     trial: TrialRecord, spec: StudySpec, records: Records, asked: Sequence[Question], corpus: Corpus, *, device: str
 ) -> str:
-    """Computes and records what is missing of one trial; returns what was done."""
+    """Computes and records the missing predictions of one trial; returns a summary."""
     before = [row for row in records.read("predictions") if row["trial_id"] == trial.trial_id]
     known = {row["phrase"]: row["next_word"] for row in before}
     missing = [q for q in asked if q.phrase.text not in known or q.phrase.next_word not in (None, known[q.phrase.text])]

@@ -1,9 +1,7 @@
-"""What Ray Tune asks for trials, tells about results, and asks whether to stop: a searcher, a scheduler, a callback.
+"""The searcher, scheduler and callback by which Ray Tune runs studies; all three use one ``SettingSearch`` per setting.
 
-The three look at one ``SettingSearch`` per setting. The searcher hands out trials in the order of the blocks. The
-scheduler asks Ray's ASHA, which decides for the tpe block alone; for protected trials (the paper's recipe, the random
-block, the audit arm) what it would have done is recorded. The callback hears every result, the last one of a stopped
-trial included, which Tune does not pass to searchers, and keeps ledger and Optuna up to date.
+The searcher starts trials in the order of the blocks. The scheduler stops trials by ASHA. The callback records every
+result in ledger and Optuna, also the last one of a stopped trial, which Tune does not pass to searchers.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from study.search.ledger import TrialRecord
@@ -26,10 +24,10 @@ _MOST_LOSSES = 10  # spot machines come and go, but a trial that kills its proce
 
 
 class StudySearcher(Searcher):
-    """Hands Tune the trials of all settings, at most ``max_concurrent`` at a time.
+    """Gives Tune the trials of all settings, at most ``max_concurrent`` at a time.
 
-    The setting with the fewest trials is served first, so that a half-finished run of the four variants compares like
-    with like; one that waits for its search to end lets the next go ahead, so that no machine stands idle.
+    The setting with the fewest trials comes first, so that the variants of an unfinished run have equal budgets. A
+    setting that waits for its search to end is skipped, so that no machine is idle.
     """
 
     def __init__(self, settings: Sequence[SettingSearch], *, max_concurrent: int) -> None:
@@ -37,7 +35,7 @@ class StudySearcher(Searcher):
         self.settings, self.max_concurrent = list(settings), max_concurrent
         self.by_tune_id: dict[str, tuple[SettingSearch, TrialRecord]] = {}
         self.order: dict[str, int] = {}
-        """Tune's name of a trial -> how many were handed out before."""
+        """Tune's trial id -> the number of trials started before."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial's job; None if nothing can start now, FINISHED if nothing is left."""
@@ -51,7 +49,7 @@ class StudySearcher(Searcher):
         return Searcher.FINISHED if all(setting.is_finished() for setting in self.settings) else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the callback has heard it, with the last result and the reason."""
+        """Does nothing: the callback records the end, with the last result and the reason."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the records are the study's state."""
@@ -63,18 +61,18 @@ class StudySearcher(Searcher):
         """Nothing to save: the records are the study's state."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its parts for a restore of its own, which this study never uses
+        return {}  # Tune pickles its parts for its own restore, which is never used
 
 
-class StudyScheduler(TrialScheduler):
-    """Asks the trial's setting whether to stop."""
+class StudyScheduler(FIFOScheduler):
+    """Stops trials as their settings decide, and starts them in the searcher's order."""
 
     def __init__(self, searcher: StudySearcher) -> None:
         super().__init__()
         self._searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        """Stops the trial if its setting says so."""
+        """Stops the trial if its setting decides so."""
         setting, state = self._searcher.by_tune_id[trial.trial_id]
         if "valid_ppl" not in result or not setting.decide(state, result["epoch"], result["valid_ppl"]):
             return TrialScheduler.CONTINUE
@@ -82,37 +80,21 @@ class StudyScheduler(TrialScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
         """The first trial that waits for resources."""
-        # Not of all trials: most have ended, and Tune asks at every step.
+        # Not of all trials: most have ended, and Tune calls this at every step.
         pending = [t for t in tune_controller.get_live_trials() if t.status == TuneTrial.PENDING]
         return min(pending, key=lambda trial: self._searcher.order[trial.trial_id], default=None)
-
-    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Nothing to do."""
-
-    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Nothing to do."""
-
-    def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
-        """Nothing to do."""
-
-    def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Nothing to do."""
-
-    def debug_string(self) -> str:
-        """A line for Tune's own output."""
-        return "ASHA by setting and epoch"
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class StudyCallback(tune.Callback):
-    """Keeps ledger and Optuna up to date with every result."""
+    """Records every result in ledger and Optuna."""
 
     def __init__(self, searcher: StudySearcher) -> None:
         self._searcher = searcher
         self._tries: dict[str, tuple[int, int]] = {}
-        """Trial -> epochs when it was last lost, and how often with no epoch more."""
+        """Trial id -> (its epochs when it was last lost, losses in a row at that number of epochs)."""
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
@@ -128,10 +110,10 @@ class StudyCallback(tune.Callback):
         setting.end(state, failure=(trial.last_result or {}).get("failure"))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Hands a lost trial out again; ends one as failed that comes to nothing again and again.
+        """Retries a lost trial; fails it after ten losses, or three errors of its own, in a row without an epoch.
 
         Raises:
-            StorageError: if the storage stays away from the trial: that is no fault of the trial's.
+            StorageError: if the storage was unavailable to the trial, which is not the trial's fault.
         """
         setting, state = self._searcher.by_tune_id[trial.trial_id]
         error = trial_error(trial)
@@ -142,7 +124,7 @@ class StudyCallback(tune.Callback):
         self._tries[state.trial_id] = (state.num_epochs, tries)
         if tries >= (_MOST_LOSSES if error.lost else _MOST_ERRORS):
             setting.end(state, error=error.text)
-        else:  # from its last checkpoint, by the next actor that is free
+        else:  # retried from its last checkpoint
             setting.end(state)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The trials of one study: which comes next in its blocks, when ASHA stops one, and what becomes of each."""
+"""Starts the trials of one study in the order of its blocks, applies ASHA, and records results and ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainables.trial.trial_run import TrialJob
 
 
 class SettingSearch:
-    """The trials of one study: which comes next, what becomes of each."""
+    """The running search of one study."""
 
     def __init__(self, ledger: Ledger, journal: Path) -> None:
         self.ledger, self.spec = ledger, ledger.spec
@@ -29,17 +29,17 @@ class SettingSearch:
         self._rungs = Rungs(self.spec)
         for trial in ledger.in_block(*SEARCH_BLOCKS):
             self._rungs.restore(trial)
-            if not trial.ended and _is_stopped(trial):  # the driver died before it could say so
+            if not trial.ended and _is_stopped(trial):  # the driver died before recording its end
                 self.end(trial)
 
     @property
     def num_running(self) -> int:
-        """Trials that an actor works on, or waits for one."""
+        """Trials that are being trained, or wait for an actor."""
         return len(self.ledger.running)
 
     @property
     def num_served(self) -> int:
-        """Trials that have ended or that an actor works on; one that was interrupted is still to be served."""
+        """Trials that have ended or are running; not those that were interrupted and wait to be resumed."""
         return self.ledger.num_ended + self.num_running
 
     def next_trial(self) -> TrialRecord | None:
@@ -93,7 +93,7 @@ class SettingSearch:
                     yield TrialRecord(trial_id=trial_id, block=block, origin=origin, config=fresh)
 
     def job(self, trial: TrialRecord) -> TrialJob:
-        """What the trial's actor must know."""
+        """The job that the trial's actor is given."""
         return TrialJob(
             trial=trial.config.to_dict(),
             study=self.ledger.records.study,
@@ -106,24 +106,24 @@ class SettingSearch:
         )
 
     def decide(self, trial: TrialRecord, epoch: int, valid_ppl: float) -> bool:
-        """Whether ASHA stops the trial after this epoch. What it would do to a protected trial is recorded."""
+        """Whether ASHA stops the trial after this epoch. For an exempt trial the decision is only recorded."""
         if trial.block not in SEARCH_BLOCKS:
             return False
         if trial.would_stop_epoch is None:
             best = min(valid_ppl, trial.best_valid_ppl_at(epoch))
             if self._rungs.report(trial, epoch, best):
                 self.ledger.note_stop(trial, epoch)
-        return _is_free(trial) and trial.would_stop_epoch is not None and epoch >= trial.would_stop_epoch
+        return _may_stop(trial) and trial.would_stop_epoch is not None and epoch >= trial.would_stop_epoch
 
     def record(self, trial: TrialRecord, result: dict[str, Any]) -> bool:
-        """Takes an epoch's result; False if it was known."""
+        """Records an epoch's result; returns False if it was on record already."""
         if not self.ledger.record_epoch(trial, result):
             return False
         self.optuna.report(trial.trial_id, result["epoch"], trial.best_valid_ppl_at(result["epoch"]))
         return True
 
     def end(self, trial: TrialRecord, *, failure: str | None = None, error: str | None = None) -> None:
-        """Ends a trial: failed, stopped by ASHA, or complete."""
+        """Ends a trial as failed, pruned or complete; one that is none of these is resumed later."""
         if failure is not None:
             self.ledger.end(trial, "failed", stopped_by=NON_FINITE_LOSS, error=failure)
         elif error is not None:
@@ -132,30 +132,30 @@ class SettingSearch:
             self.ledger.end(trial, "complete", stopped_by="max_epochs")
         elif _is_stopped(trial):
             self.ledger.end(trial, "pruned", stopped_by="asha")
-        else:  # Tune stopped it for a reason of its own, such as the time budget: it goes on in the next run
+        else:  # lost, or stopped by Tune for another reason, such as the time budget
             self.ledger.release(trial)
             return
         self.optuna.tell(trial)
-        # Not before the trial's epochs and its end are on record: until then the checkpoint has the only copy of some.
-        self.ledger.after_end(trial, "delete checkpoint", lambda: self._delete_checkpoint(trial))
+        # After the trial's epochs and end are on record: until then the checkpoint may have the only copy of a row.
+        self.ledger.records.do_behind(trial.trial_id, "delete checkpoint", lambda: self._delete_checkpoint(trial))
 
     def _delete_checkpoint(self, trial: TrialRecord) -> None:
         CheckpointFolder(self.ledger.storage, self.ledger.records.study, trial.trial_id).delete("last")
 
 
-def _is_free(trial: TrialRecord) -> bool:
+def _may_stop(trial: TrialRecord) -> bool:
     return not is_protected(trial.block, trial.audit)
 
 
 def _is_stopped(trial: TrialRecord) -> bool:
-    return _is_free(trial) and trial.would_stop_epoch in trial.valid_ppl
+    return _may_stop(trial) and trial.would_stop_epoch in trial.valid_ppl
 
 
 class Rungs:
-    """Ray's ASHA for one setting, fed by the study's own trial names and epochs.
+    """Ray's ASHA for one setting, by the study's trial ids and epochs.
 
-    Tune would forget the rungs when it starts anew, so they are filled again from the records. A trial leaves them at
-    the epoch at which ASHA stopped it, or would have.
+    A driver that starts again rebuilds the rungs from the records. A trial leaves them at the epoch at which ASHA
+    stopped it, or would have.
     """
 
     def __init__(self, spec: StudySpec) -> None:
@@ -172,7 +172,7 @@ class Rungs:
         self._left: set[str] = set()
 
     def report(self, trial: TrialRecord, epoch: int, best_valid_ppl: float) -> bool:
-        """Whether ASHA would stop the trial now. Its last epoch is nothing to decide about."""
+        """Whether ASHA would stop the trial at this epoch; never at its last."""
         if trial.trial_id in self._left or epoch >= self._max_epochs:
             return False
         stop = self._enter(trial, epoch, best_valid_ppl)
@@ -181,7 +181,7 @@ class Rungs:
         return stop
 
     def restore(self, trial: TrialRecord) -> None:
-        """Enters the epochs that a trial has on record. Decisions taken then are not taken again."""
+        """Enters a trial's recorded epochs, without deciding again."""
         last = trial.would_stop_epoch or self._max_epochs - 1
         for epoch in sorted(trial.valid_ppl):
             if epoch <= last:

@@ -1,4 +1,4 @@
-"""Why Ray Tune gave a trial up: its own error, the loss of its process or machine, or the storage's absence."""
+"""Classifies a trial's error in Ray Tune: its own, a lost process or machine, or an unavailable storage."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from trainables.storage.storage import StorageError
 
-_IN_SETUP = "its creation task"  # Ray's words for an error in the trainable's own set-up, which kills its actor
+_IN_SETUP = "its creation task"  # in Ray's message for an error in the trainable's set-up, which ends its actor
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialError:
-    """The reason in a line, and whose fault it is."""
+    """A trial's error in one line, and its kind."""
 
     text: str
     lost: bool = False
-    """Whether the trial's process or machine went away."""
+    """Whether the trial's process or machine was lost."""
     storage: bool = False
-    """Whether the storage stayed away for longer than anyone waits."""
+    """Whether the storage was unavailable for longer than the patience."""
 
 
 def trial_error(trial: TuneTrial) -> TrialError:
-    """Reads what Tune has put down about a trial's error."""
+    """Reads a trial's error from the files that Tune has written."""
     error: object = None
-    # Tune's own readers look at a place to which the files go only later.
+    # Tune's own readers look in a folder to which the files are moved only later.
     with contextlib.suppress(OSError, TypeError, pickle.UnpicklingError, AttributeError, EOFError):
         error = pickle.loads(Path(trial.pickled_error_file).read_bytes())  # written by this process
     if error is None:

@@ -1,8 +1,8 @@
-"""Which configuration a study puts forward as tuned: the select block's winner.
+"""Chooses a study's tuned configuration: the winner of the select block.
 
-The search's own perplexities chose its best configurations, so they are too good by selection and do not count again.
-The best few and the paper's recipe are trained on fresh seeds, and the lowest mean of ln(validation perplexity) over
-those seeds wins. The recipe can win.
+The search's best configurations and the paper's recipe are trained on fresh seeds, and the lowest mean of
+ln(validation perplexity) over those seeds wins. The search's own perplexities do not count: they chose the
+configurations, so they are too good by selection. The recipe can win.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from trainables.config import TrialConfig
 
 
 def fresh_trial_id(block: str, origin: str, seed: int) -> str:
-    """The name of a trial that repeats a configuration on a fresh seed."""
+    """The id of a trial that repeats a configuration on a fresh seed."""
     return f"{block}-{origin}-s{seed}"
 
 
 def candidates_of(ledger: Ledger) -> dict[str, TrialConfig]:
-    """The configurations of the select block by their origin, as far as they are known.
+    """The configurations of the select block known so far, by origin.
 
     Returns:
         The paper's recipe; once the search has ended also its best configurations, the best first, and those that the

@@ -22,7 +22,7 @@ Space = dict[str, BaseDistribution]
 
 
 def search_space(setting: Setting) -> Space:
-    """What a study of this setting searches: parameter name -> Optuna distribution."""
+    """The search space of a setting: parameter name -> Optuna distribution."""
     return {name: _distribution(parameter, setting) for name, parameter in searched_by(setting.variant).items()}
 
 
@@ -37,7 +37,7 @@ def _distribution(parameter: Parameter, setting: Setting) -> BaseDistribution:
 
 
 def space_hash(setting: Setting) -> str:
-    """A fingerprint of the setting's space, to tell records of different spaces apart."""
+    """A hash of the setting's space."""
     text = json.dumps({name: distribution_to_json(d) for name, d in sorted(search_space(setting).items())})
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -57,7 +57,7 @@ def paper_params(setting: Setting) -> dict[str, Any]:
 
 
 def to_config(setting: Setting, params: dict[str, Any], *, seed: int, max_epochs: int) -> TrialConfig:
-    """A point of the space as a trial's configuration; what is not searched is the paper's.
+    """A point of the space as a trial's configuration; all other fields are the paper's.
 
     Raises:
         ValueError: if the point has a parameter that the space lacks, or lacks one.

@@ -22,9 +22,9 @@ from trainables.fused.precision import PRECISIONS
 from trainables.recipes import CORPORA, SIZES, VARIANTS
 
 NUM_SEEDS = 6  # the fewest for which the exact sign-flip test can reach p < .05 (2 / 2**6)
-REDUCTION_FACTOR = 2  # ASHA keeps the better half at its one rung, half-way
-AUDIT_SHARE = 0.15  # of the tpe trials, which ASHA may not stop
-_FIRST_CONFIRM_SEED = 101  # fresh, as are the select block's: the search draws its seeds far above
+REDUCTION_FACTOR = 2  # ASHA keeps the better half at its one rung
+AUDIT_SHARE = 0.15  # of the tpe trials, exempt from ASHA
+_FIRST_CONFIRM_SEED = 101  # not a seed of select (51, 52) or of the search (above 101,000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,13 @@ class StudySpec:
     max_epochs: int
     """Full length of a trial, all its sessions together."""
     num_sessions: int = 1
-    """2: footnote 4, half of the epochs and then again as many from the weights of the first half, with the learning
-    rate's schedule back at its beginning."""
+    """2 for footnote 4: the second half of the epochs starts from the weights of the first and repeats its learning
+    rates."""
     num_seeds: int = NUM_SEEDS
     """Fresh seeds on which the confirm block trains each of its two configurations. May grow later."""
     search_seed: int = 0
     precision: str = "fp32"
-    """Of the matrix products; studies of different precision are different studies, never compared."""
+    """Of the matrix products. Another precision is another study, and the two are never compared."""
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -120,7 +120,7 @@ class StudySpec:
     @property
     def _search_identity(self) -> dict[str, object]:
         return {
-            "cell": self.setting._asdict(),
+            "cell": self.setting._asdict(),  # a setting's former name: another key would rename recorded studies
             "recipe": self.paper.to_dict(),
             "space": space_hash(self.setting),
             "max_epochs": self.max_epochs,
@@ -145,7 +145,7 @@ class StudySpec:
         return list(range(_FIRST_CONFIRM_SEED, _FIRST_CONFIRM_SEED + self.num_seeds))
 
     def trial_seed(self, trial_id: str) -> int:
-        """The seed of a search trial, and of the sampler that draws it; depends on nothing but the two names."""
+        """The seed of a search trial and of its sampler; depends on search seed and trial id alone."""
         text = f"{self.search_seed}/{trial_id}"
         return _FIRST_CONFIRM_SEED * 1000 + int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) % 2**31
 
@@ -169,8 +169,8 @@ class StudySpec:
 
     @property
     def num_trials(self) -> dict[str, int]:
-        """Trials of each block. The last two are counted in full: fewer configurations than ``NUM_SELECTED`` may be
-        trained to their end, and the paper's recipe may win. Without a search it is the only one."""
+        """Trials of each block. Those of select and confirm are upper bounds: fewer configurations than
+        ``NUM_SELECTED`` may be trained in full, and the paper's recipe may win."""
         num_confirmed = 2 if self.num_samples > 1 else 1
         return {
             "default": min(1, self.num_samples),
