@@ -27,7 +27,7 @@ GPU_TESTS = Path(__file__).parent / "gpu"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """``-m gpu`` reads the GPU's tests alone: a machine lent for them may not have what the others import."""
+    """``-m gpu`` collects the GPU's tests alone: a GPU machine may lack what the others import."""
     others = collection_path.parent == GPU_TESTS.parent and collection_path != GPU_TESTS
     return True if others and config.option.markexpr == "gpu" else None
 

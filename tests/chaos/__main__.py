@@ -1,7 +1,7 @@
-"""``python -m tests.chaos``: kills, stops, starves and confuses a running study, and checks that it loses nothing.
+"""``python -m tests.chaos``: injects faults into a running study and checks that no record is lost.
 
-A seed fixes which fault comes when, as far as that goes in a system with a dozen processes: what exactly a fault
-meets depends on the machine's speed. Touches only processes and files that it has made itself.
+A seed fixes the sequence and timing of the faults; the state that a fault meets also depends on the machine's speed.
+Touches only its own processes and files.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _INSIDE = "VDLSTM_CHAOS_MOUNTS"
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--minutes", type=float, default=10.0, metavar="M", help="no more faults after so long")
-    parser.add_argument("--faults", type=int, metavar="N", help="no more than these; default: as many as fit")
+    parser.add_argument("--minutes", type=float, default=10.0, metavar="M", help="no further faults after so long")
+    parser.add_argument("--faults", type=int, metavar="N", help="number of faults; default: as many as fit")
     parser.add_argument("--seed", type=int, metavar="S", help="default: drawn")
     parser.add_argument("--max-epochs", type=int, default=5, metavar="E", help="of a trial; fewer make shorter studies")
     return parser
@@ -85,7 +85,7 @@ def _print_evidence(campaign: Campaign, error: BrokenError, kept: Path) -> None:
         return
     names = "\n".join(f"{pid} {name}" for pid, name in study.processes().items()) if study.driver else ""
     print(f"command: python -m {' '.join(study.command)}\nliving processes:\n{names}\n")
-    print(f"the drivers' last words:\n{study.log_tail()}\n")
+    print(f"the end of the drivers' output:\n{study.log_tail()}\n")
     kept.mkdir()
     shutil.copytree(study.storage, kept / "storage", dirs_exist_ok=True)
     shutil.copytree(study.machine.folder, kept / "machine", ignore=_sockets, symlinks=True, dirs_exist_ok=True)
@@ -94,19 +94,19 @@ def _print_evidence(campaign: Campaign, error: BrokenError, kept: Path) -> None:
 
 
 def _sockets(folder: str, names: list[str]) -> list[str]:
-    """What cannot be copied."""
+    """Files that cannot be copied."""
     return [name for name in names if not (Path(folder) / name).is_file() and not (Path(folder) / name).is_dir()]
 
 
 def _mount(folder: Path) -> bool:
-    """Mounts a small disk, if this process has mounts of its own."""
+    """Mounts a small disk, if this process is in a private mount namespace."""
     if os.environ.get(_INSIDE) != "1":
         return False
     return _quiet("mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", str(folder))
 
 
 def _in_private_mounts() -> None:
-    """Starts this process again where its mounts are its own, and go with it; returns where that is not possible."""
+    """Restarts this process in a private mount namespace; returns if that is not possible."""
     unshare = ["unshare", "--mount", "--propagation", "private"]
     if os.geteuid() != 0:
         unshare += ["--user", "--map-root-user"]

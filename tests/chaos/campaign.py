@@ -1,4 +1,4 @@
-"""Faults, one after another, until the time is up or something breaks."""
+"""Injects faults one after another, until the time is up or an invariant is broken."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LONGEST_PAUSE_S = 4.0  # an epoch takes less than one
 class Campaign:
     """Studies and their faults.
 
-    What the n-th fault is, and when it comes, follows from seed and n alone. Whom it meets, and at what, depends on
-    the machine's speed too.
+    Seed and n alone fix the n-th fault and its time; which process it meets, and in which state, also depends on the
+    machine's speed.
     """
 
     folder: Path
-    """For the studies' storages: a disk of its own if ``small_disk``."""
+    """For the studies' storages: a separate disk if ``small_disk``."""
     seed: int
     small_disk: bool
     max_epochs: int = 5
@@ -33,7 +33,7 @@ class Campaign:
     say: Callable[[str], None] = print
     faults: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
-    """What has happened, a line per fault."""
+    """The log, a line per fault."""
     num_studies: int = 0
     num_starts: int = 0
     study: RunningStudy | None = None
@@ -46,10 +46,10 @@ class Campaign:
         return self.faults.total()
 
     def run(self, *, minutes: float, max_faults: int | None = None) -> None:
-        """Goes on until the time is up or the faults have been had, and then lets the last study end.
+        """Injects faults until the time is up or their number is reached, and then lets the last study end.
 
         Raises:
-            BrokenError: at the first thing that does not hold.
+            BrokenError: at the first broken invariant.
         """
         reference, start_s = self._undisturbed()
         self._begun = time.monotonic()
@@ -66,7 +66,7 @@ class Campaign:
         reference.close()
 
     def _undisturbed(self) -> tuple[RunningStudy, float]:
-        """A study to which nothing happens, and the seconds until its first epoch."""
+        """Runs a study without faults; returns it and the seconds until its first epoch."""
         self._tell(f"seed {self.seed}; an undisturbed run first")
         command = (*COMMAND, "--max-epochs", str(self.max_epochs), "--search-seed", str(self.seed))
         self.study = study = RunningStudy(command, self.folder / "undisturbed")
@@ -100,7 +100,7 @@ class Campaign:
         self._tell(f"study {self.num_studies} is as if nothing had happened, after {study.num_starts} starts")
 
     def _start(self, study: RunningStudy) -> None:
-        # Every third driver does not wait long for its storage.
+        # A third of the drivers have little patience with the storage.
         impatient = Random(f"{self.seed}/{self.num_studies}/{study.num_starts}").random() < 1 / 3
         study.start(storage_patience_s=_IMPATIENT_S if impatient else _PATIENT_S)
         self.num_starts += 1
@@ -128,7 +128,7 @@ class Campaign:
         self._tell(f"#{number:<3} {where}: {fault.name}: {whom}; {then} after {time.monotonic() - begun:.1f} s")
 
     def _pause(self, study: RunningStudy, draw: Random, num_epochs: int, start_s: float) -> str:
-        """Waits for the moment of the next fault; returns the phase that it falls into."""
+        """Waits for the time of the next fault; returns the phase of the study."""
         (phase,) = draw.choices(["start", "epoch", "trial's end", "study's end"], [4, 8, 3, 1])
         seconds = draw.uniform(0.0, {"start": start_s, "epoch": _LONGEST_PAUSE_S}.get(phase, 1.0))
         early, ended = draw.randint(0, 1), study.num_ended
@@ -149,7 +149,7 @@ class Campaign:
             study.wait_for_driver(lambda epochs=epochs: study.num_epochs > epochs or until())
 
     def _settle(self, study: RunningStudy) -> str:
-        """Waits for what follows from a fault: an epoch more, or the driver's end."""
+        """Waits for the effect of a fault: another epoch, or the driver's end."""
         study.wait_for_progress()
         if study.status is None:
             return "went on"
@@ -157,7 +157,7 @@ class Campaign:
             return "finished"
         if not study.may_end:
             raise BrokenError(f"the driver ended with {study.status}, and should have gone on")
-        study.check_last_words()
+        study.check_explained()
         return f"ended ({study.status})"
 
     def _tell(self, line: str) -> None:

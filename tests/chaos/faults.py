@@ -1,4 +1,4 @@
-"""What can happen to a study: each fault does one thing to it, and says what it did."""
+"""The faults: each function injects one into a study and returns a description of it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from random import Random
 
 from tests.chaos.study import BrokenError, RunningStudy
 
-_SIGNALS_S = 90.0  # in which a driver must have ended in order
-_REFUSAL_S = 120.0  # in which a second driver must have seen the first; it imports Ray beforehand
+_SIGNALS_S = 90.0  # for a driver to end in order
+_REFUSAL_S = 120.0  # for a second driver to be refused; it imports Ray first
 _LONGEST_STOP_S = 8.0
 _LONGEST_FULL_S = 12.0
 
@@ -25,10 +25,10 @@ class Fault:
 
     name: str
     inject: Callable[[RunningStudy, Random], str]
-    """Does it, and returns what it was done to."""
+    """Injects it and returns its target."""
     weight: int
     survived: bool
-    """Whether the driver must go on by itself."""
+    """Whether the driver must survive it."""
     needs_disk: bool = False
     """Whether the storage must have a small disk of its own."""
 
@@ -65,7 +65,7 @@ def kill_several(study: RunningStudy, draw: Random) -> str:
 
 
 def kill_all(study: RunningStudy, draw: Random) -> str:
-    """SIGKILL for all: the machine is gone."""
+    """SIGKILL for all, as when the machine is lost."""
     return f"{study.machine.kill()} processes"
 
 
@@ -79,7 +79,7 @@ def stop_one(study: RunningStudy, draw: Random) -> str:
 
 
 def second_driver(study: RunningStudy, draw: Random) -> str:
-    """The same command typed once more, by mistake; in every third case while the first is held still."""
+    """Starts the same command a second time; in a third of the cases while the first driver is stopped."""
     assert study.driver is not None
     first, held = study.driver, draw.random() < 1 / 3 and study.num_epochs > 0
     log = study.machine.folder / f"second-{study.num_starts}-{time.monotonic_ns()}.txt"
@@ -105,7 +105,7 @@ def second_driver(study: RunningStudy, draw: Random) -> str:
 
 
 def disk_full(study: RunningStudy, draw: Random) -> str:
-    """The disk is full for some seconds: for longer than an impatient driver waits, else for less."""
+    """Fills the disk for some seconds: longer than an impatient driver waits, or less."""
     seconds = draw.uniform(1.0, _LONGEST_FULL_S)
     impatient = seconds > study.storage_patience_s / 2
     study.must_explain = impatient and not study.may_end
@@ -116,7 +116,7 @@ def disk_full(study: RunningStudy, draw: Random) -> str:
 
 
 def disk_full_and_kill(study: RunningStudy, draw: Random) -> str:
-    """The driver dies while the disk is full; in every second case it is started again while it still is."""
+    """Kills the driver while the disk is full; in half of the cases restarts it while the disk is still full."""
     before, after, again = draw.uniform(0.2, 4.0), draw.uniform(1.0, _LONGEST_FULL_S), draw.random() < 0.5
     with full_disk(study, draw) as fill:
         study.wait(before, fill)
@@ -129,7 +129,7 @@ def disk_full_and_kill(study: RunningStudy, draw: Random) -> str:
 
 
 def disk_full_and_ctrl_c(study: RunningStudy, draw: Random) -> str:
-    """Ctrl-C while the disk is full: whoever waits for the storage, ends in order once it is back at the latest."""
+    """Ctrl-C while the disk is full: the driver must end in order, at the latest when the disk has space again."""
     before, after = draw.uniform(0.2, 4.0), draw.uniform(0.0, 4.0)
     with full_disk(study, draw) as fill:
         study.wait(before, fill)
@@ -140,7 +140,7 @@ def disk_full_and_ctrl_c(study: RunningStudy, draw: Random) -> str:
 
 
 def clock_set(study: RunningStudy, draw: Random) -> str:
-    """The time of one file, or of all, is set to another year, day or hour, mostly back."""
+    """Shifts the time of one file, or of all, by an hour, a day or years, mostly back."""
     files = sorted(path for path in study.storage.rglob("*") if path.is_file())
     if not files:
         return "nothing yet"
@@ -182,7 +182,7 @@ FAULTS = (
 
 @contextlib.contextmanager
 def stopped(study: RunningStudy, pid: int) -> Iterator[None]:
-    """Holds a process still."""
+    """Stops a process."""
     study.send(pid, signal.SIGSTOP)
     try:
         yield
@@ -192,7 +192,7 @@ def stopped(study: RunningStudy, pid: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full_disk(study: RunningStudy, draw: Random) -> Iterator[Callable[[], bool]]:
-    """Fills the storage's disk up to a few pages; gives a function that fills what has become free since."""
+    """Fills the storage's disk up to a few pages; yields a function that fills it again."""
     ballast = study.storage.parent / "ballast"
     spare = draw.choice([0, 0, 4096, 3 * 4096, 16 * 4096])  # a write that succeeds in part
 
@@ -219,7 +219,7 @@ def _kill(study: RunningStudy, pids: list[int]) -> str:
 
 def _end_in_order(study: RunningStudy, what: signal.Signals) -> str:
     assert study.driver is not None
-    study.must_explain = study.has_begun  # before, Python itself may be importing
+    study.must_explain = study.has_begun  # before that, Python may still be importing
     study.driver.send_signal(what)
     return _await_end(study)
 

@@ -1,4 +1,4 @@
-"""What holds of a study's storage whatever dies: each function returns what is broken, one line each, or nothing."""
+"""The invariants of a study's storage: each function returns a line per violation."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ KEYS = {
     "trials": ["trial_id"],
     "evaluations": ["trial_id", "evaluator", "split", "measure"],
 }
-# What may differ between two runs of the same study: times, and how often somebody died.
+# Columns that may differ between two runs of the same study: times, and numbers of attempts.
 TIMES = ["tokens_per_s", "epoch_s", "peak_memory_bytes", "device_s", "started_at", "ended_at", "recorded_at"]
 DEATHS = ["attempt", "optuna_number"]  # a driver that dies after asking leaves a failed trial in Optuna's study
 
 
 class Watch:
-    """Remembers every finished epoch that was ever on record, and looks whether it still is."""
+    """Remembers every epoch that was ever on record, and checks that it still is."""
 
     def __init__(self, storage: Path) -> None:
         self.storage = storage
         self.seen: dict[tuple[str, int], float] = {}
 
     def look(self) -> list[str]:
-        """Epochs that are lost, changed or there twice."""
+        """Epochs that are lost, changed or recorded twice."""
         columns = read_table(str(self.storage), "epochs").select(["trial_id", "epoch", "valid_ppl"]).to_pydict()
         keys = list(zip(columns["trial_id"], columns["epoch"], strict=True))
         rows = dict(zip(keys, columns["valid_ppl"], strict=True))
@@ -50,7 +50,7 @@ class Watch:
 
 
 def unreadable(storage: Path) -> list[str]:
-    """Files that do not load though they have their final name."""
+    """Files with their final name that cannot be loaded."""
     broken = []
     for path in sorted(storage.rglob("*")):
         try:
@@ -58,15 +58,15 @@ def unreadable(storage: Path) -> list[str]:
                 _load(path)
         except FileNotFoundError:  # replaced or deleted by a driver at work
             continue
-        except Exception as error:  # what damaged bytes do to a reader knows no bounds
+        except Exception as error:  # damaged bytes can raise anything
             broken.append(f"{path.relative_to(storage)} cannot be read: {type(error).__name__}: {error}")
     return broken
 
 
 def read_test_early(storage: Path) -> list[str]:
-    """What was measured on the test split of a search trial, or of a confirmation trial before its last epoch."""
+    """Test evaluations of a search trial, or of a confirm trial before its last epoch."""
     broken = []
-    read = read_table(str(storage), "evaluations").to_pylist()  # before the epochs, of which there may be more soon
+    read = read_table(str(storage), "evaluations").to_pylist()  # before the epochs, which may grow meanwhile
     trials = {row["trial_id"]: row for row in read_table(str(storage), "trials").to_pylist()}
     num_epochs = Counter(read_table(str(storage), "epochs")["trial_id"].to_pylist())
     for name in sorted({row["trial_id"] for row in read if row["split"] == "test"}):
@@ -78,7 +78,7 @@ def read_test_early(storage: Path) -> list[str]:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             continue
-        except Exception:  # `unreadable` tells it
+        except Exception:  # reported by `unreadable`
             continue
         for row in state["rows"]:
             ended = row["epoch"] >= state["config"]["max_epochs"] and path.parent.name.startswith("confirm-")
@@ -88,7 +88,7 @@ def read_test_early(storage: Path) -> list[str]:
 
 
 def not_evaluated(storage: Path) -> list[str]:
-    """Confirmation trials whose end is on record and their evaluations are not."""
+    """Confirm trials whose end is on record and whose evaluations are not."""
     trials = read_table(str(storage), "trials").to_pylist()  # before the evaluations: these are written first
     read = {(row["trial_id"], row["split"]) for row in read_table(str(storage), "evaluations").to_pylist()}
     return [
@@ -100,7 +100,7 @@ def not_evaluated(storage: Path) -> list[str]:
 
 
 def left_open(storage: Path) -> list[str]:
-    """Once a study has ended: what still stands as running, in Optuna's study or in the records."""
+    """Trials, runs and checkpoints of an ended study that are still open, in Optuna or in the records."""
     broken = [
         f"trial {row['trial_id']} is {row['status']} in a study that has ended"
         for row in read_table(str(storage), "trials").to_pylist()
@@ -121,7 +121,7 @@ def left_open(storage: Path) -> list[str]:
 
 
 def differences(storage: Path, undisturbed: Path) -> list[str]:
-    """Once a study has ended: where its records are not those of a run in which nothing happened."""
+    """Differences between the records of an ended study and those of an undisturbed one."""
     best, expected = best_trial(storage), best_trial(undisturbed)
     broken = [] if best == expected else [f"the best trial is {best}, undisturbed it is {expected}"]
     for table, keys in KEYS.items():
@@ -157,7 +157,7 @@ def optuna_trials(storage: Path) -> list[optuna.trial.FrozenTrial]:
 
 def _frame(storage: Path, table: str) -> pd.DataFrame:
     rows = read_table(str(storage), table).to_pandas().drop(columns=TIMES + DEATHS, errors="ignore")
-    return rows.drop_duplicates(KEYS[table])  # `Watch` tells those that are there twice
+    return rows.drop_duplicates(KEYS[table])  # duplicates are reported by `Watch`
 
 
 def _load(path: Path) -> Any:
@@ -175,13 +175,13 @@ def _epoch(key: tuple[str, int]) -> str:
 
 
 def always(storage: Path) -> Iterator[str]:
-    """What must hold at any moment, but for what ``Watch`` remembers."""
+    """Violations of what must hold at any moment, besides ``Watch``."""
     yield from unreadable(storage)
     yield from read_test_early(storage)
     yield from not_evaluated(storage)
 
 
 def at_the_end(storage: Path, undisturbed: Path) -> Iterator[str]:
-    """What must hold of a study that has ended."""
+    """Violations of what must hold after a study has ended."""
     yield from left_open(storage)
     yield from differences(storage, undisturbed)

@@ -1,4 +1,4 @@
-"""A real study with a disk of its own, whose driver is started again whenever it ends."""
+"""A real study as processes and a storage, to inject faults into."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ COMMAND = (
     "--max-concurrent", "1", "--gpus-per-trial", "0",
 )  # fmt: skip
 POLL_S = 0.2
-# The longest that a driver may neither finish an epoch nor end. Ray itself gives its lost parts up to a minute, and a
-# start takes half of one on a busy machine.
+# For a driver to finish an epoch or end. Ray waits up to a minute for lost processes, and a start takes half a minute
+# on a busy machine.
 PATIENCE_S = 300.0
-# Those of Ray's processes that change their title; what does so too and is not among them is an actor.
+# Ray's own processes that change their title; any other such process is an actor.
 _TITLES = {"ray::IDLE": "idle worker", "ray::DashboardAgent": "agent", "ray::RuntimeEnvAgent": "environment agent"}
 
 
 class BrokenError(Exception):
-    """Something does not hold; one line each."""
+    """Invariants are broken; a line for each."""
 
 
 class RunningStudy:
@@ -48,17 +48,17 @@ class RunningStudy:
         self.driver: Popen[bytes] | None = None
         self.started_at = 0.0
         self.may_end = False
-        """Whether the driver has met something that it need not survive."""
+        """Whether the driver has met a fault that it need not survive."""
         self.must_explain = False
-        """Whether it must say why it ends."""
+        """Whether it must print why it ends."""
         self._log_begin = self._num_epochs_before = 0
         self.storage_patience_s = 0.0
-        """Of this driver: how long it waits for a storage that stays away."""
+        """How long this driver waits for an unavailable storage."""
         self.num_starts = 0
 
     @property
     def num_epochs(self) -> int:
-        """Epochs on record when somebody looked last."""
+        """Epochs on record at the last ``look``."""
         return len(self.watch.seen)
 
     @property
@@ -78,7 +78,7 @@ class RunningStudy:
         return self.driver.poll()
 
     def start(self, *, storage_patience_s: float = 300.0) -> None:
-        """Types the command, again if need be."""
+        """Starts a driver."""
         self._log_begin = self.machine.log.stat().st_size if self.machine.log.exists() else 0
         self._num_epochs_before = self.num_epochs
         self.storage_patience_s = storage_patience_s
@@ -111,12 +111,12 @@ class RunningStudy:
         """Notes the epochs on record.
 
         Raises:
-            BrokenError: if one is lost, changed or there twice.
+            BrokenError: if one is lost, changed or recorded twice.
         """
         _raise(self.watch.look())
 
     def wait(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
-        """Lets time pass, looking all the while, until something is true; whether it was."""
+        """Waits until a condition holds, checking the epochs meanwhile; returns whether it held in time."""
         deadline = time.monotonic() + seconds
         while not (done := until()) and time.monotonic() < deadline:
             time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
@@ -133,7 +133,7 @@ class RunningStudy:
         self.wait_for_driver(lambda: self.num_epochs > epochs)
 
     def wait_for_driver(self, until: Callable[[], bool]) -> None:
-        """Waits until something is true or the driver has ended.
+        """Waits until a condition holds or the driver has ended.
 
         Raises:
             BrokenError: if neither comes.
@@ -159,8 +159,8 @@ class RunningStudy:
         self.check()
         _raise(at_the_end(self.storage, undisturbed))
 
-    def check_last_words(self) -> None:
-        """Checks that the driver, which has ended, has said why.
+    def check_explained(self) -> None:
+        """Checks that the ended driver has printed why.
 
         Raises:
             BrokenError: if it has ended with a traceback instead.
@@ -170,12 +170,12 @@ class RunningStudy:
             raise BrokenError("the driver did not say why it ended, or with a traceback")
 
     def log_tail(self, lines: int = 40) -> str:
-        """The last that its drivers have said."""
+        """The end of the drivers' output."""
         text = self.machine.log.read_text(errors="replace") if self.machine.log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
     def close(self) -> None:
-        """Ends what is left of it and deletes its files."""
+        """Kills its processes and deletes its files."""
         self.machine.close()
         shutil.rmtree(self.storage, ignore_errors=True)
 

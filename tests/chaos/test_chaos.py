@@ -1,4 +1,4 @@
-"""The randomised fault test: whether it would notice what it is there to notice, and a short run of it."""
+"""The fault test finds planted violations of its invariants; and a short run of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Rows = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage of a study that has ended, with a run and a checkpoint; nobody writes to it."""
+    """The storage of a study that has ended, with a run and a checkpoint; read only."""
     storage = tmp_path_factory.mktemp("ended") / "storage"
     setting = open_setting(storage, **BUDGET)
     run_all(setting)
@@ -44,7 +44,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def storage(ended: Path, tmp_path: Path) -> Path:
-    """A copy of it to spoil."""
+    """A copy of it to damage."""
     return Path(shutil.copytree(ended, tmp_path / "storage"))
 
 

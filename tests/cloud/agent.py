@@ -1,7 +1,7 @@
-"""Answers a test's questions from the cloud's laptop: what EC2 says there is, what the records hold.
+"""Runs on the cloud's laptop and calls functions for a test: EC2's instances, jobs, records.
 
-It stays, because starting Python and importing what it needs takes seconds. A line of JSON in, ``[name, arguments]``;
-a line of JSON out.
+One process serves all calls, as starting Python and its imports takes seconds. A line of JSON in,
+``[name, arguments]``; a line of JSON out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from study.records.records import read_table
 
 
 def instances() -> list[dict[str, Any]]:
-    """Every instance that EC2 tells of, with its volumes."""
+    """All EC2 instances, with their volumes."""
     ec2 = boto3.client("ec2")
     found = [i for r in ec2.describe_instances()["Reservations"] for i in r["Instances"]]
     for instance in found:
@@ -35,7 +35,7 @@ def security_groups(ids: list[str]) -> list[dict[str, Any]]:
 
 
 def terminate(instance: str) -> None:
-    """Takes an instance away."""
+    """Terminates an instance."""
     boto3.client("ec2").terminate_instances(InstanceIds=[instance])
 
 
@@ -45,13 +45,13 @@ def rows(storage: str, table: str) -> list[dict[str, Any]]:
 
 
 def job(name: str, what: str) -> dict[str, Any]:
-    """What the dashboard says of a job: ``""`` for its state, ``/logs`` for its output. (The tunnel must be open.)"""
+    """A job's state (``what`` is ``""``) or output (``/logs``), from the dashboard. The tunnel must be open."""
     with urllib.request.urlopen(f"http://localhost:8265/api/jobs/{name}{what}", timeout=20) as answer:
         return json.load(answer)
 
 
 def main() -> None:
-    """Answers until the input ends."""
+    """Serves until the input ends."""
     functions = {f.__name__: f for f in (instances, security_groups, terminate, rows, job)}
     for line in sys.stdin:
         name, arguments = json.loads(line)

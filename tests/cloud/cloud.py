@@ -7,6 +7,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,13 +17,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.cloud.overlay import edited
 from tests.cloud.server import BUCKET, LAPTOP, REGION
 
 _REPO = Path(__file__).resolve().parents[2]
 _PREFIX = "vdcloud-"
 _NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc")
 _HOME = "/home/ubuntu"
+IDLE_S = 20
+"""Seconds after which the tests' cluster ends an idle worker."""
+_AWS_FROM, _AWS_TO = "# ---- AWS, from here", "# ---- AWS, to here ----\n"
 STORAGE = f"s3://{BUCKET}/vdlstm-study"
 _COMMANDS = {
     "sshd": "openssh-server", "ssh": "openssh-client", "rsync": "rsync", "ip": "iproute2", "unshare": "util-linux",
@@ -61,7 +64,7 @@ def wait_for(condition: Callable[[], Any], what: str, *, seconds: float, every: 
 
 
 def remove_dead_folders() -> None:
-    """Deletes what a killed run has left: its folder. (Its processes, mounts and links died with it.)"""
+    """Deletes the folders of killed runs, whose processes, mounts and links have ended with them."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError), (folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,7 +75,7 @@ class Cloud:
     """A running cloud. Its processes are in namespaces of their own, and in no other.
 
     Args:
-        machines: instead of a cloud, so many machines that are there anyway.
+        machines: if not 0, start so many machines instead of a cloud.
     """
 
     def __init__(self, *, machines: int = 0) -> None:
@@ -181,7 +184,7 @@ class Cloud:
         assert process.returncode == 0, output
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """What a function of tests/cloud/agent.py answers on the laptop."""
+        """Calls a function of tests/cloud/agent.py on the laptop."""
         if self._agent is None or self._agent.poll() is not None:
             self._agent = self.start(LAPTOP, "exec python -m tests.cloud.agent", stdin=subprocess.PIPE, stderr=None)
         assert self._agent.stdin
@@ -199,7 +202,7 @@ class Cloud:
         return [i for i in running if kind is None or kind in {i["Tags"].get(tag) for tag in tags}]
 
     def events(self, what: str, since: float = 0.0) -> list[dict[str, Any]]:
-        """What the cloud has noted (see tests/cloud/server.py)."""
+        """The cloud's events of one kind (see tests/cloud/server.py)."""
         with contextlib.suppress(FileNotFoundError):
             noted = map(json.loads, (self.folder / "events.jsonl").read_text().splitlines())
             return [event for event in noted if event["event"] == what and event["time"] >= since]
@@ -211,7 +214,7 @@ class Cloud:
 
     @contextlib.contextmanager
     def refusing_writes(self) -> Iterator[None]:
-        """S3 answers no write meanwhile."""
+        """S3 refuses writes meanwhile."""
         switch = self.folder / "refuse_writes"
         switch.touch()
         try:
@@ -220,5 +223,31 @@ class Cloud:
             switch.unlink()
 
     def logs(self, host: str) -> str:
-        """The ends of Ray's logs on a host, to say why something failed."""
+        """The end of the autoscaler's logs on a host."""
         return self.on(host, "tail -n 40 /tmp/ray/session_latest/logs/monitor*", timeout=20).stdout
+
+
+def edited(shipped: str, *, region: str, bucket: str) -> str:
+    """Edits the two lines of cluster.yaml that every user edits, and shortens the idle time. The rest is unchanged.
+
+    No address, no key and no command is different: the hosts have the addresses that the fake EC2 gives them, and the
+    image's pip finds all packages installed.
+    """
+    changes = {
+        "region: us-west-2 ": f"region: {region} ",
+        "s3://CHANGE-ME/": f"s3://{bucket}/",
+        "idle_timeout_minutes: 5 ": f"idle_timeout_minutes: {IDLE_S / 60:.3f} ",
+    }
+    for old, new in changes.items():
+        assert shipped.count(old) == 1, f"cluster.yaml: expected one {old!r}"
+        shipped = shipped.replace(old, new)
+    return shipped
+
+
+def on_premises(shipped: str, readme: str) -> str:
+    """Edits cluster.yaml as the README describes for machines of one's own."""
+    (block,) = [part for part in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "type: local" in part]
+    first, _, rest = shipped.partition(_AWS_FROM)
+    _, _, last = rest.partition(_AWS_TO)
+    assert last, "cluster.yaml: the marks around the part for AWS are gone"
+    return first + block + last

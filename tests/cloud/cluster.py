@@ -1,4 +1,4 @@
-"""A cluster on the cloud as its user has it: the commands of the README, and what the records hold at the end."""
+"""A cluster on the fake cloud, used by the README's commands; checks of its records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STUDY = (
 )
 """The README's command, on the smallest model and for a few epochs."""
 PATIENCE_S = 280
-"""Longest wait for anything. Much more than it takes: other work may share the cores."""
+"""Longest wait. Much more than it takes, as other work may share the cores."""
 
 
 class Job:
@@ -129,7 +129,7 @@ class Cluster:
 
 
 def check_rows(found: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every trial of a study has ended well, with every epoch of it on record exactly once. Returns the trials.
+    """Asserts that every trial of a study has ended well, with each epoch on record once. Returns the trials.
 
     The study is of ``SAMPLES`` trials and one seed.
     """
@@ -146,7 +146,7 @@ def check_rows(found: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[
 
 
 def dump(cluster: Cluster) -> str:
-    """What the cloud has noted and Ray's monitor has written, for the report of a failed test."""
+    """The cloud's events and the autoscaler's logs, for the report of a failed test."""
     lines = [(cluster.cloud.folder / "events.jsonl").read_text()]
     with contextlib.suppress(Exception):
         lines += [cluster.cloud.logs(head) for head in cluster.heads()]

@@ -1,4 +1,4 @@
-"""The cloud, or the reason why there is none."""
+"""The ``cloud`` fixture; a skip with the reason where there can be none."""
 
 from __future__ import annotations
 

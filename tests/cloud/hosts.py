@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GATEWAY = "172.31.255.254"
-"""Where the bridge ends, and where the cloud's API answers."""
+"""The address of the bridge and of the cloud's API."""
 USER = "ubuntu"
 _INIT = Path(__file__).with_name("host-init.sh")
 _REPO = Path(__file__).resolve().parents[2]
@@ -114,8 +114,8 @@ class Host:
         raise RuntimeError(f"{self.name} did not boot: {(self.folder / 'init.log').read_text()}")
 
     def switch_off(self) -> None:
-        """As when an instance is taken away: every process of it dies at once, and nothing of it answers."""
+        """Kills all processes of the host at once, as when an instance is terminated."""
         self.process.kill()
         self.process.wait()
-        # Its init dies with it, is then a child of this namespace's own (which we are), and dies last of its processes.
+        # Its init, now a child of this process (the init of the outer namespace), is the last of its processes to end.
         os.waitpid(self.first_pid, 0)

@@ -5,8 +5,8 @@
 
 The second form has no cloud, but as many machines with the laptop's key, and a folder that all of them share.
 
-It owns the namespaces that it was started in; when it ends, however it ends, everything in them does.
-In FOLDER: ``ready`` once it answers, ``events.jsonl`` with what has happened, and two switches:
+It is the first process of its namespaces; when it ends, everything in them ends.
+In FOLDER: ``ready`` once it answers, ``events.jsonl`` with the events, and two switches:
 ``dry`` (instance types without spot capacity, one a line) and ``refuse_writes`` (S3 answers 503 while it exists).
 """
 
@@ -36,8 +36,8 @@ SHARED = "/mnt/shared"
 """A folder that all hosts share, as if by NFS."""
 _ACCOUNT = "123456789012"
 
-# What the machine image brings: the environment, credentials that stand for the instance profile's, pip that needs no
-# index because everything asked for is installed. The rest only makes hosts cheap, for many share two cores.
+# The machine image's part: the environment, credentials in place of the instance profile's, pip without an index (all
+# packages are installed). The rest makes hosts cheap, as many share two cores.
 BASHRC = f"""\
 export PATH={sys.prefix}/bin:$PATH PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1
 export AWS_ENDPOINT_URL={ENDPOINT} AWS_DEFAULT_REGION={REGION} AWS_EC2_METADATA_DISABLED=true
@@ -48,12 +48,12 @@ export AUTOSCALER_NODE_START_WAIT_S=60 AUTOSCALER_NODE_SSH_INTERVAL_S=1 AUTOSCAL
 
 
 def machine_ip(number: int) -> str:
-    """The address of a machine that is nobody's instance."""
+    """The address of a machine that is no instance."""
     return f"172.31.0.{10 + number}"
 
 
 class Cloud:
-    """moto's instances as hosts."""
+    """Hosts for moto's instances."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,7 +61,7 @@ class Cloud:
         self.host_key = folder / "host_key"
 
     def event(self, what: str, **facts: Any) -> None:
-        """Notes what has happened."""
+        """Logs an event."""
         with (self.folder / "events.jsonl").open("a") as file:
             file.write(json.dumps({"time": time.time(), "event": what, **facts}) + "\n")
 
@@ -78,7 +78,7 @@ class Cloud:
         self.hosts[name] = Host.boot(name, folder, host_key=self.host_key, bashrc=BASHRC, **options)
 
     def reconcile(self) -> None:
-        """Every running instance has a host, and no other has."""
+        """Starts a host for each running instance, and switches off those of the others."""
         from moto.backends import get_backend
 
         backend = get_backend("ec2")[_ACCOUNT][REGION]
@@ -99,9 +99,9 @@ class Cloud:
 
 
 def patch_moto(cloud: Cloud, instance_types: Iterable[str]) -> None:
-    """Spot capacity that runs out, and only those instance types that the cluster names.
+    """Patches moto: spot types can be sold out, and only the cluster's instance types exist.
 
-    moto takes many seconds to describe the 1,400 that it knows.
+    moto takes many seconds to describe all of its 1,400 types.
     """
     from moto.ec2.exceptions import EC2ClientError
     from moto.ec2.models.instance_types import InstanceTypeBackend
@@ -122,7 +122,7 @@ def patch_moto(cloud: Cloud, instance_types: Iterable[str]) -> None:
 
 
 def refusing(app: Callable[..., Any], cloud: Cloud) -> Callable[..., Any]:
-    """The API, but for writes to S3 while they are refused."""
+    """Wraps the API to refuse writes to S3 while the switch is on."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         is_write = environ["REQUEST_METHOD"] != "GET" and environ["PATH_INFO"].startswith(f"/{BUCKET}/")
@@ -155,11 +155,11 @@ def serve(cloud: Cloud) -> None:
 
 
 def start(folder: Path) -> Cloud:
-    """The network, and the laptop in it."""
+    """Prepares the hosts' folder and key, and the network."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as the first process of its namespace it has no default
     cloud = Cloud(folder)
-    # In memory, and of this namespace: it goes with it. (An overlay's upper layer cannot be an overlay, which / is in
-    # a container.)
+    # In memory, and unmounted with this namespace. (An overlay's upper layer cannot be an overlay, as / in a container
+    # is.)
     hosts = folder / "hosts"
     command(f"mkdir {hosts} && mount -t tmpfs -o size=8g tmpfs {hosts} && mkdir {hosts}/.shared")
     command(f"ssh-keygen -q -t ed25519 -N '' -f {cloud.host_key}")

@@ -1,4 +1,4 @@
-"""The cloud itself: it is sealed off, and leaves nothing behind even if the tests are killed."""
+"""The cloud itself: it has no way out, and leaves nothing behind even if the tests are killed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The shipped cluster.yaml, launched: what it asks the cloud for, workers that come with the trials and go when idle, a
-pool that is sold out, machines that are taken away. One cluster for all scenarios; a study for each.
+"""Launches the shipped cluster.yaml: the machines requested, workers that start with the trials and end when idle, a
+sold-out pool, lost machines. One cluster for all scenarios; a study for each.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cloud.cloud import LAPTOP, STORAGE, Cloud, wait_for
+from tests.cloud.cloud import IDLE_S, LAPTOP, STORAGE, Cloud, wait_for
 from tests.cloud.cluster import PATIENCE_S, STUDY, Cluster, dump
-from tests.cloud.overlay import IDLE_S
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +38,7 @@ def _logs_of_a_failure(request: pytest.FixtureRequest, cluster: Cluster) -> Iter
 
 
 def check_as_written(instance: dict[str, Any], config: dict[str, Any]) -> None:
-    """An instance is what cluster.yaml says of its type."""
+    """Asserts that an instance is as cluster.yaml describes its type."""
     name = instance["Tags"]["ray-user-node-type"]
     asked = config["available_node_types"][name]["node_config"]
     assert instance["InstanceType"] == asked["InstanceType"]
@@ -67,7 +66,7 @@ def test_up_starts_the_head_and_nothing_else(cluster: Cluster, repo_root: Path) 
     rules = [rule for group in groups for rule in group["IpPermissions"]]
     world = {(r["FromPort"], r["ToPort"]) for r in rules if any(i["CidrIp"] == "0.0.0.0/0" for i in r["IpRanges"])}
     assert world == {(22, 22)}
-    # What a person on the network could reach: the dashboard answers on the head itself alone.
+    # The dashboard is not reachable from the network.
     listening = cluster.cloud.on(head["InstanceId"], "ss -tlnH").stdout
     assert "127.0.0.1:8265" in listening
     assert "0.0.0.0:8265" not in listening
@@ -75,7 +74,7 @@ def test_up_starts_the_head_and_nothing_else(cluster: Cluster, repo_root: Path) 
 
 
 def test_trials_start_workers_of_the_pool_that_has_some(cluster: Cluster, repo_root: Path) -> None:
-    """The pool that is asked first is sold out, then the other one is; both ways there is a worker."""
+    """The pool that is tried first is sold out: the other gives a worker."""
     config = yaml.safe_load((repo_root / "cluster.yaml").read_text("utf-8"))
     cluster.cloud.dry("g6.xlarge")
     job = cluster.study(study(1))
@@ -105,7 +104,7 @@ def test_the_setup_commands_can_be_run_again(cluster: Cluster) -> None:
 
 
 def test_a_study_survives_the_loss_of_a_spot_worker(cluster: Cluster) -> None:
-    """Its pool is sold out from then on, as it would be: the other one steps in."""
+    """Its pool is sold out from then on: the other one replaces it."""
     job = cluster.study(study(2))
     cluster.wait_for_epochs(2, 2, job)
     lost = cluster.workers()
@@ -172,7 +171,7 @@ def test_a_study_survives_the_loss_of_the_head(cluster: Cluster) -> None:
 
 def test_idle_workers_end(cluster: Cluster) -> None:
     assert cluster.workers()
-    # A machine that runs other tests beside this one takes its time for the look at the workers, and for their end.
+    # On a machine that runs other tests too, the check of the workers and their end take longer.
     wait_for(lambda: not cluster.workers(), "end of the idle workers", seconds=IDLE_S + 180)
     assert cluster.heads()
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.cloud import Cloud, why_not
+from tests.cloud.cloud import Cloud, on_premises, why_not
 from tests.cloud.cluster import STUDY, check_rows
-from tests.cloud.overlay import on_premises
 from tests.cloud.server import SHARED, machine_ip
 
 pytestmark = pytest.mark.slow
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.slow
 def machines() -> Iterator[Cloud]:
     """A laptop and two machines."""
     if reason := why_not():
-        pytest.skip(f"no machines to be had on this one: {reason}")
+        pytest.skip(f"no machines can be simulated here: {reason}")
     one = Cloud(machines=2)
     try:
         yield one
@@ -40,7 +39,7 @@ def test_up_study_down_on_machines_of_ones_own(machines: Cloud, repo_root: Path)
     assert f"records: {SHARED}/results" in output
     rows = {table: machines.ask("rows", f"{SHARED}/results", table) for table in ("trials", "epochs")}
     check_rows(rows["trials"], rows["epochs"])
-    # The head runs no trial: the processes of one have been on the other machine, and on no other.
+    # The head runs no trial: trial processes have been on the other machine alone.
     logs = "grep -l VDLSTMTrainable /tmp/ray/session_latest/logs/worker-*.out"
     assert machines.on("machine-2", logs).returncode == 0
     assert machines.on("machine-1", logs).returncode != 0

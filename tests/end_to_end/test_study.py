@@ -9,13 +9,12 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
-import optuna
 import pandas as pd
 import pytest
 
 from study.records.records import read_table
-from study.records.trials import SEARCH_BLOCKS
-from tests.support.blocks import check_blocks
+from tests.chaos.invariants import DEATHS, TIMES, Watch, always, at_the_end
+from tests.support.blocks import check_blocks, in_search
 from tests.support.processes import Machine, machine
 
 # One trial at a time: only then do TPE and ASHA see the same history whatever happens in between. With this search seed
@@ -24,9 +23,6 @@ STUDY = (
     "study.run", "--variant", "real", "--size", "tiny", "--corpus", "toy", "--num-samples", "6", "--max-epochs", "4",
     "--seeds", "2", "--search-seed", "7", "--max-concurrent", "1", "--gpus-per-trial", "0",
 )  # fmt: skip
-# What may differ between two runs of the same study: times, and how often somebody died.
-TIMES = ["tokens_per_s", "epoch_s", "peak_memory_bytes", "device_s", "started_at", "ended_at", "recorded_at"]
-DEATHS = ["attempt", "optuna_number"]  # a driver that dies after asking leaves a failed trial in Optuna's study
 
 pytestmark = pytest.mark.slow
 
@@ -34,11 +30,6 @@ pytestmark = pytest.mark.slow
 def frame(storage: Path, table: str, *keys: str) -> pd.DataFrame:
     rows = read_table(str(storage), table).to_pandas().drop(columns=TIMES + DEATHS, errors="ignore")
     return rows.sort_values(list(keys)).reset_index(drop=True)
-
-
-def searched(storage: Path) -> pd.DataFrame:
-    trials = frame(storage, "trials", "trial_id")
-    return trials[trials["block"].isin(SEARCH_BLOCKS)]
 
 
 def num_epochs(storage: Path) -> int:
@@ -50,12 +41,6 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str, log:
     while not condition():
         assert time.monotonic() < deadline, f"no {what} in {seconds} s\n{log.read_text()}"
         time.sleep(0.05)
-
-
-def optuna_trials(storage: Path) -> list[optuna.trial.FrozenTrial]:
-    (journal,) = (storage / "optuna").glob("*.journal")
-    backend = optuna.storages.journal.JournalFileBackend(str(journal))
-    return optuna.load_study(study_name=journal.stem, storage=optuna.storages.JournalStorage(backend)).trials
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +71,8 @@ def test_a_study_runs_to_its_end_and_says_what_is_next(undisturbed: tuple[Path, 
 
 
 def check_same(storage: Path, undisturbed: Path) -> None:
-    """Row by row, all but the times."""
-    for table, keys in (("epochs", ("trial_id", "epoch")), ("trials", ("trial_id",))):
-        pd.testing.assert_frame_equal(frame(storage, table, *keys), frame(undisturbed, table, *keys))
-    keys = ["trial_id", "evaluator", "split", "measure"]  # another attempt may have measured the same weights again
-    ours, theirs = (frame(where, "evaluations", *keys).drop_duplicates(keys) for where in (storage, undisturbed))
-    pd.testing.assert_frame_equal(ours.reset_index(drop=True), theirs)
-    assert all(trial.state.is_finished() for trial in optuna_trials(storage))
-    assert set(read_table(str(storage), "runs")["outcome"].to_pylist()) <= {"interrupted", "finished"}  # none open
-    told = {t.user_attrs["trial_id"] for t in optuna_trials(storage) if t.user_attrs["trial_id"]}
-    assert told == set(searched(storage)["trial_id"])
+    """Asserts that a study has ended with the records of an undisturbed one, but for times and attempts."""
+    assert [*Watch(storage).look(), *always(storage), *at_the_end(storage, undisturbed)] == []
 
 
 def test_a_study_killed_again_and_again_ends_like_one_that_was_not(
@@ -142,7 +119,7 @@ def test_a_study_killed_again_and_again_ends_like_one_that_was_not(
         here.run(*larger, timeout=300)
         after = frame(storage, "epochs", "trial_id", "epoch").merge(before, how="left", indicator=True)
         assert (after["_merge"] == "both").sum() == len(before)
-        assert len(searched(storage)) == 8
+        assert len(in_search(read_table(str(storage), "trials").to_pylist())) == 8
 
 
 def test_a_packed_study_gives_the_same_records(

@@ -1,4 +1,4 @@
-"""What a machine lent for its GPU must be able to run as it is: torch, numpy and pytest, and nothing else of ours."""
+"""The GPU's tests and benchmark run with torch, numpy and pytest alone."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Confi
     utils.client_cache.cache_clear()
 
 
-def test_a_fake_ec2_is_asked_for_what_it_says(config: Config, launch: Callable[[Config], Any]) -> None:
+def test_ec2_is_asked_for_the_nodes_of_the_file(config: Config, launch: Callable[[Config], Any]) -> None:
     ready, instances, subnets, groups = launch(config)
     assert set(instances) == set(config["available_node_types"])
     for name, instance in instances.items():

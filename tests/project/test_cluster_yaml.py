@@ -29,7 +29,7 @@ def config(repo_root: Path) -> Config:
 
 
 def schema_problems(config: Config) -> list[str]:
-    """What Ray's validator refuses, or calls deprecated, before it talks to any cloud."""
+    """The errors and deprecation warnings of Ray's validator, which runs before any cloud is contacted."""
     from ray.autoscaler._private.cli_logger import cli_logger
     from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -47,7 +47,7 @@ def schema_problems(config: Config) -> list[str]:
 
 
 def rule_problems(config: Config) -> list[str]:
-    """What Ray accepts in silence and this project does not."""
+    """Violations of this project's rules, which Ray does not check."""
     found = []
     types = config["available_node_types"]
     head = config["head_node_type"]

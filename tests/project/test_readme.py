@@ -1,4 +1,4 @@
-"""The READMEs say what the code does: its commands parse, its links lead somewhere, its examples use what exists."""
+"""The READMEs match the code: commands parse, links exist, examples use what exists."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ ENTRY_POINTS = {
     "trainables.benchmark",
 }
 OPERATORS = {"&&", "||", ";", "|", "&", ">"}
-
-
 README_FOLDERS = (".", *PACKAGES)
 
 
@@ -89,7 +87,7 @@ def entry(module: str) -> str:
 
 
 def refusal(module: str, arguments: list[str]) -> str | None:
-    """What the module's own parser says against these arguments, or None."""
+    """The error of the module's own parser for these arguments, or None."""
     parser: argparse.ArgumentParser = importlib.import_module(entry(module)).build_parser()
     errors = io.StringIO()
     try:
@@ -185,7 +183,7 @@ def test_a_planted_broken_link_is_found(repo_root: Path) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_packages_table_names_its_folders_and_modules(package: str, readmes: dict[str, str], repo_root: Path) -> None:
-    """Whoever adds a folder says in a line what is in it."""
+    """Every folder has a line in the table."""
     table = re.search(r"^\| \| \|\n.*?\n\n", readmes[package], flags=re.MULTILINE | re.DOTALL)
     assert table
     named = [path.rstrip("/") for path in re.findall(r"\]\(([\w/.]+)\)", table[0])]

@@ -1,4 +1,4 @@
-"""What must hold for every entry of the registries in ``trainables/recipes.py``, also for one that is added later."""
+"""Rules for every entry of the registries in ``trainables/recipes.py``, also for one that is added later."""
 
 from __future__ import annotations
 
@@ -122,17 +122,3 @@ def test_every_setting_has_a_recipe(variant: str, size: str, corpus: str) -> Non
     assert config.drop_prob == pytest.approx(1 - CORPORA[corpus].keep_prob[size])
     assert (config.alpha is not None) == VARIANTS[variant].augmented_loss
     assert TrialConfig.from_dict(config.to_dict()) == config
-
-
-@pytest.mark.parametrize(("variant", "size", "corpus"), SETTINGS)
-def test_the_recipe_lies_in_its_search_space(variant: str, size: str, corpus: str) -> None:
-    """The study's first trial is a point of the space that it searches, and both readings of the dropout are too."""
-    from study.records.records import Setting
-    from study.spec.spaces import paper_params, search_space
-
-    setting = Setting(corpus=corpus, size=size, variant=variant)
-    space = search_space(setting)
-    assert set(paper_params(setting)) == set(space)
-    keep = CORPORA[corpus].keep_prob[size]
-    assert all(space["drop_prob"]._contains(p) for p in (keep, 1 - keep))
-    assert ("gamma" in space) == VARIANTS[variant].augmented_loss

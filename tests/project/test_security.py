@@ -1,4 +1,4 @@
-"""What must not leak, what must not be run, and what must not be allowed."""
+"""No secret in a file, no code in a checkpoint, no access beyond the study's prefix."""
 
 from __future__ import annotations
 

@@ -5,5 +5,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody pulls the plug on a unit test, and syncing thousands of small files is most of its time."""
+    """Unit tests do not sync files to disk: it would take most of their time."""
     monkeypatch.setattr("os.fsync", lambda *_: None)

@@ -49,7 +49,7 @@ def _instant_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple]]:
-    """What is run and rendered, recorded instead of done; the outcomes are to be taken from ``outcomes``."""
+    """The runs and reports that a command starts, noted instead of done."""
     done: list[tuple] = []
 
     def run_studies(specs, corpus, options, console):
@@ -90,7 +90,7 @@ def test_the_targets_are_the_papers_tables_and_figures():
 
 @pytest.mark.parametrize("target", FROZEN)
 def test_the_command_line_is_frozen(target):
-    """A flag is a promise to everybody's scripts: change this list knowingly."""
+    """Users' scripts rely on these flags: change this list knowingly."""
     actions = parser_of(target)._actions
     found = {flag for action in actions if action.help != "==SUPPRESS==" for flag in action.option_strings}
     assert found == FROZEN[target] | {"-h", "--help"}
@@ -196,16 +196,8 @@ def test_all_settings_run_one_after_another_and_the_report_is_called_at_the_end(
     assert [tuple(setting) for call in studies for setting in call[1]] == SETTINGS[target]
     assert all(len({setting[:2] for setting in call[1]}) == 1 for call in studies)  # of one corpus and size
     assert all(call[2] == call[1][0].corpus for call in studies)
-    command = [
-        sys.executable,
-        "-m",
-        "analysis.report",
-        "--results",
-        str(tmp_path),
-        "--only",
-        RENDERED.get(target, target),
-    ]
-    assert calls[-1] == ("report", command)
+    flags = ["--results", str(tmp_path), "--only", RENDERED.get(target, target)]
+    assert calls[-1] == ("report", [sys.executable, "-m", "analysis.report", *flags])
     assert sum(call[0] == "report" for call in calls) == 1
     for _, _, _, specs, _ in studies:
         one = SIZES[specs[0].setting.size]
@@ -228,8 +220,8 @@ def test_the_budget_is_that_of_the_command_line(calls, tmp_path):
     assert 3590 < options.time_budget_s <= 3600
 
 
-def test_the_same_settings_are_the_same_studies_whatever_asks_for_them(calls, tmp_path):
-    """Table 4's studies go on from Figure 2's; Table 1's, which search, and footnote 4's are their own."""
+def test_targets_share_the_studies_of_the_same_settings(calls, tmp_path):
+    """Table 4's are Figure 2's; Table 1's, which search, and footnote 4's are others."""
     names = {}
     for target in ("table1", "table4", "figure2", "footnote4"):
         calls.clear()
@@ -239,7 +231,7 @@ def test_the_same_settings_are_the_same_studies_whatever_asks_for_them(calls, tm
     assert len({*names["table1"], *names["figure2"], *names["footnote4"]}) == 12
 
 
-def test_table_4_asks_the_weights_after_the_studies(calls, tmp_path):
+def test_table_4_predicts_after_the_studies(calls, tmp_path):
     flags = ["--size", "tiny", "--corpus", "toy", "--phrase", "a0 b1", "--phrase", "c0 + d1"]
     assert main(["table4", *flags, "--storage", str(tmp_path)]) == 0
     assert [call[0] for call in calls] == ["studies", "predict", "report"]
@@ -264,7 +256,7 @@ def test_no_weights_is_a_failure_and_nothing_is_rendered(calls, tmp_path, monkey
 
 
 def outcomes(monkeypatch: pytest.MonkeyPatch, calls: list[tuple], *results: object) -> None:
-    """What the runs of the studies come to, one after another; an exception is raised."""
+    """Makes the runs of studies return these results, one after another; an exception is raised."""
     left = list(results)
 
     def run_studies(specs, corpus, options, console):

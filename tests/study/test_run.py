@@ -33,7 +33,7 @@ def instant_probe(monkeypatch):
 
 
 def test_the_command_line_is_frozen():
-    """A flag is a promise to everybody's scripts: change this list knowingly."""
+    """Users' scripts rely on these flags: change this list knowingly."""
     found = {option for action in build_parser()._actions for option in action.option_strings}
     assert found == FROZEN | {"-h", "--help"}
 
@@ -118,7 +118,7 @@ def test_the_plan_by_hand(instant_probe, capsys, tmp_path):
 
 
 def test_the_probe_measures_in_the_precision_of_the_study(monkeypatch):
-    """And a GPU's in a process of its own, with which the memory goes that it took."""
+    """On a GPU in a separate process, whose end frees the memory."""
     given, elsewhere = [], []
     monkeypatch.setattr("trainables.fused.precision.bf16_instructions", lambda: "AMX")
 
@@ -176,7 +176,7 @@ def test_a_share_of_a_gpu_must_divide_it(gpus, capsys, tmp_path):
     assert f"must be a whole number or divide 1 (such as 0.5 or 0.25), got {gpus}" in capsys.readouterr().out
 
 
-def test_a_storage_that_is_none_is_refused_before_any_work(instant_probe, capsys):
+def test_an_invalid_storage_is_refused_before_any_work(instant_probe, capsys):
     assert main([*SETTING, "--storage", "gs://bucket/x"]) == 2
     assert "must be a folder or an s3:// URI, got 'gs://bucket/x'" in capsys.readouterr().out
     assert not instant_probe

@@ -1,4 +1,4 @@
-"""Where a study stands, from made-up records."""
+"""The state of a study, from made-up records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The variational LSTM language model written as plainly as it can be, on autograd: the oracle of the fast step.
+"""The variational LSTM language model in plain autograd: the oracle of the fused step.
 
 One step at a time, ``torch.sigmoid`` and ``torch.tanh`` on four named gates, full softmaxes over every token,
 gradients by autograd. It shares no arithmetic with ``trainables``; it takes its weights from a model by name.
@@ -17,7 +17,7 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class ReferenceResult:
-    """What a window gives."""
+    """The results of a window."""
 
     loss: Tensor
     """J_tot summed over the steps, averaged over the streams."""

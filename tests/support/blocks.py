@@ -1,4 +1,4 @@
-"""What the blocks of a finished study must hold, worked out from its trials' rows."""
+"""Checks the blocks of a finished study by its trials' rows."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from study.records.trials import (
 
 
 def in_search(trials: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The search's trials."""
+    """The trials of the search."""
     return [trial for trial in trials if trial["block"] in SEARCH_BLOCKS]
 
 
 def origins(trials: Sequence[Mapping[str, Any]], block: str) -> set[str]:
-    """The configurations that a block trained."""
+    """The origins of the configurations that a block trained."""
     return {trial["origin"] for trial in trials if trial["block"] == block}
 
 
 def check_blocks(trials: Sequence[Mapping[str, Any]], *, num_samples: int, num_seeds: int) -> None:
-    """The select block trained the best of the search and the recipe, the confirm block its winner and the recipe."""
+    """Asserts that select trained the best of the search and the recipe, and confirm its winner and the recipe."""
     assert len(in_search(trials)) == num_samples
     best = sorted(
         (t for t in trials if may_win_search(t["block"], t["status"]) and t["block"] != "default"),

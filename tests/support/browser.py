@@ -30,7 +30,7 @@ def find_browser() -> str | None:
 
 
 def _starts(executable: str) -> bool:
-    # Some distributions install a program of this name that only says where to get the real one.
+    # Some distributions install a placeholder of this name.
     try:
         return subprocess.run([executable, "--version"], capture_output=True, timeout=60, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
@@ -107,7 +107,7 @@ class Browser:
             self._next()
 
     def emulate(self, *, dark: bool = False, media: str = "screen") -> None:
-        """What the page is told of the reader's preference and of the medium."""
+        """Sets the page's colour scheme and medium."""
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", media=media, features=features)
 

@@ -1,10 +1,10 @@
 """``python -m tests.support.keep_reference RESULTS...``: adds records to those that come with the project.
 
-What has ended is kept: trials that are neither running nor interrupted, with their epochs, and the token scores of the
-test split. A study that is there already is replaced. One file per study and table, compressed, instead of one per
-trial. What is about the machine's folders and kernel is left out; no number is touched.
+Keeps the trials that have ended, with their epochs and the token scores of the test split. Replaces a study that is
+there already. Writes one compressed file per study and table instead of one per trial. Leaves out the machine's folders
+and kernel; changes no number.
 
-Copied into a results folder, what is kept is gone on with: trials that have ended are not run again.
+A study resumes from these records if they are copied into a results folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REFERENCE = Path(__file__).resolve().parents[2] / "analysis" / "reference"
 
 
 def keep(results: str, folder: Path) -> int:
-    """Puts a results folder's records into a folder; returns the number of files written."""
+    """Copies the records of a results folder to a folder; returns the number of files written."""
     ended = _ended(read_table(results, "trials")) | _ended(read_table(results, "subspace"))
     written = 0
     for name, schema in SCHEMAS.items():

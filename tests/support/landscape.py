@@ -1,4 +1,4 @@
-"""Made-up studies with a known response surface: which parameters matter, where the optimum lies, whom ASHA stops.
+"""Made-up studies with a known response surface: which parameters matter, where the optimum is, what ASHA stops.
 
 Also a command, to look at figures of realistic records: ``python -m tests.support.landscape FOLDER``.
 """
@@ -44,7 +44,7 @@ def _draw(parameter: Parameter, domain: tuple[Any, ...], rng: random.Random, nea
 
 
 def loss_above_best(setting: Setting, params: dict[str, Any]) -> float:
-    """ln(perplexity) above that of the surface's optimum: dropout and learning rate matter most, the start hardly."""
+    """ln(perplexity) above that of the surface's optimum: dropout and learning rate matter most."""
     drop = {"tiny": 0.2, "small": 0.3, "medium": 0.5, "large": 0.62}[setting.size]
     above = 1.6 * (params["drop_prob"] - drop) ** 2 + 0.05 * math.log(params["lr"] / 1.3) ** 2
     above += 3.0 * (params["lr_decay"] - 0.9) ** 2 + 0.01 * (not params["input_dropout"])
@@ -120,7 +120,7 @@ def write_landscape(
     max_epochs: int | None = None,
     num_running: int = 0,
 ) -> str:
-    """A whole study on the response surface; the last ``num_running`` trials of the search stand half-way.
+    """A whole study on the response surface; the last ``num_running`` trials of the search are half-way.
 
     Returns:
         The study's name.
@@ -189,7 +189,7 @@ def write_subspace_runs(
     """Section 6.2's experiment: distances near 1 without the augmented loss, near .06 with it alone, a row per epoch.
 
     Args:
-        unfinished: runs at (beta 1, tau 10) that stand half-way, the last of them failed.
+        unfinished: runs at (beta 1, tau 10) that are half-way, the last of them failed.
     """
     points = [(beta, 10.0) for beta in (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)]
     points += [(1.0, tau) for tau in (0.5, 1.0, 2.0, 5.0, 20.0, 40.0)]
@@ -228,5 +228,5 @@ def write_landscapes(storage: str) -> None:
 
 
 if __name__ == "__main__":
-    os.fsync = lambda _: None  # hundreds of small files, and nobody will pull the plug on them
+    os.fsync = lambda _: None  # hundreds of small files that need not survive a power failure
     write_landscapes(sys.argv[1])

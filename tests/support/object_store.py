@@ -1,4 +1,4 @@
-"""A local S3 (moto's) that can be told to refuse, for tests."""
+"""A local S3 server (moto's) that can refuse requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ serving = pytest.importorskip("werkzeug.serving", reason="moto's server is not i
 
 
 class Store:
-    """moto's S3, which can be told to refuse."""
+    """moto's S3, which can refuse requests."""
 
     def __init__(self) -> None:
         self.url = ""

@@ -18,7 +18,7 @@ _MARK = "VDLSTM_TEST_PROCESS"
 
 
 class Machine:
-    """One machine to run studies on, and to lose: its processes are those that carry its mark, and no others."""
+    """A simulated machine to run studies on and to kill: the processes that carry its mark."""
 
     def __init__(self) -> None:
         self.mark = uuid.uuid4().hex
@@ -80,7 +80,7 @@ class Machine:
         return len(victims)
 
     def close(self) -> None:
-        """Ends what is left."""
+        """Kills the remaining processes and deletes the folder."""
         deadline = time.monotonic() + 20
         while self.kill() and time.monotonic() < deadline:
             time.sleep(0.2)

@@ -16,20 +16,20 @@ from trainables.trial.trial_run import single_stream_rows
 
 SETTING = Setting("toy", "tiny", "real")
 EVALUATED = {"evaluations": single_stream_rows({"valid": 41.0, "test": 40.0})}
-"""What the last epoch of a confirm trial brings."""
+"""Reported with the last epoch of a confirm trial."""
 
 
 def make_spec(**changes) -> StudySpec:
     return StudySpec(**({"setting": SETTING, "num_samples": 9, "max_epochs": 6, "num_seeds": 2} | changes))
 
 
-_earlier: deque[SettingSearch] = deque(maxlen=8)  # not weakly: their writers outlive them
+_earlier: deque[SettingSearch] = deque(maxlen=8)  # strong references: their writers outlive them
 
 
 def open_setting(storage: Path, **changes) -> SettingSearch:
-    """Opens a study as a driver does, once the drivers before have written what they had to."""
+    """Opens a study as a driver does, after the queued writes of earlier drivers."""
     for setting in list(_earlier):
-        with contextlib.suppress(StorageError):  # a test of just that
+        with contextlib.suppress(StorageError):  # the test has broken the storage
             setting.ledger.records.flush()
     spec = make_spec(**changes)
     setting = SettingSearch(Ledger(spec, str(storage)), storage / "optuna" / f"{spec.name}.journal")

@@ -1,5 +1,5 @@
-"""An architecture that is added from outside: one file, a name for its cell, and a variant. What ``trainables/README``
-tells to do, for a plain recurrent network.
+"""An architecture that is added as ``trainables/README`` describes: a cell in one file, its name, and a variant. Here a
+plain recurrent network.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def register(patch: pytest.MonkeyPatch) -> None:
 
 
 def write_sitecustomize(folder: Path) -> None:
-    """Makes every Python process with the folder on its PYTHONPATH know the variant."""
+    """Registers the variant in every Python process with the folder on its PYTHONPATH."""
     (folder / "sitecustomize.py").write_text(
         "from trainables import recipes\n"
         f"recipes.CELLS['tanh'] = {CODE!r}\n"

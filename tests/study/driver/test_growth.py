@@ -1,4 +1,4 @@
-"""What a driver does at every step costs the same with two thousand trials as with ten: operations are counted."""
+"""The driver's cost of a step does not grow with the number of trials: operations are counted."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ BUDGET: dict[str, Any] = {"num_samples": 12, "max_epochs": 4, "num_seeds": 1}
 
 
 class Unseen(dict):
-    """A dict that nobody may go through."""
+    """A dict that refuses iteration."""
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise AssertionError("all trials of the study were looked at")
+        raise AssertionError("iterated over all trials of the study")
 
     __iter__ = keys = values = items = _refuse  # type: ignore[assignment]
 
 
-def test_no_step_looks_at_all_trials(tmp_path: Path) -> None:
+def test_no_step_iterates_over_all_trials(tmp_path: Path) -> None:
     setting = open_setting(tmp_path, **BUDGET)
     run_all(setting, stop_after=30)
     setting = open_setting(tmp_path, **BUDGET)
@@ -51,7 +51,7 @@ def test_no_step_looks_at_all_trials(tmp_path: Path) -> None:
 
 
 def test_the_sums_that_are_kept_are_those_of_the_trials(tmp_path: Path) -> None:
-    """In a study that goes on, one that was resumed, and with a trial that failed and one that was let go."""
+    """During a study, after resuming it, and with a failed and a released trial."""
     setting = open_setting(tmp_path, **BUDGET)
     check_sums(setting)
     failed, released = setting.next_trial(), setting.next_trial()
@@ -87,7 +87,7 @@ def check_sums(setting: SettingSearch) -> None:
     assert list(kept.ranked) == sorted(complete, key=lambda t: (t.best_valid_ppl, t.trial_id))
 
 
-def test_the_scheduler_looks_at_live_trials_alone_and_takes_the_first(tmp_path: Path) -> None:
+def test_the_scheduler_takes_the_first_live_trial_that_is_pending(tmp_path: Path) -> None:
     searcher = StudySearcher([open_setting(tmp_path, **BUDGET)], max_concurrent=3)
     names = ["c", "a", "b"]
     for name in names:
@@ -109,7 +109,7 @@ def test_rows_of_trials_that_have_ended_are_not_kept(tmp_path: Path) -> None:
 
 
 def test_tpe_draws_what_optunas_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told its space and remembers points: neither may change a draw."""
+    """The given space and the cached points must not change a draw."""
     setting = open_setting(tmp_path, num_samples=30, max_epochs=2, num_seeds=0)
     drawn = 0
     while (trial := setting.next_trial()) is not None:
@@ -140,7 +140,7 @@ def test_tpe_draws_what_optunas_would(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not spaces
 
 
-def test_a_trials_point_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trials_point_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = open_setting(tmp_path, num_samples=24, max_epochs=1, num_seeds=0)
     looked = []
     kind = optuna.distributions.FloatDistribution

@@ -1,4 +1,4 @@
-"""How many slots a pack gets, with a GPU that is made up."""
+"""The number of slots of a pack, on a simulated GPU."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_more_than_the_memory_holds_is_refused(gpu):
 
 
 def test_the_driver_measures_in_a_process_of_its_own(gpu, monkeypatch):
-    """It would itself hold what it took of the GPU until the study's end."""
+    """The driver itself would keep the GPU's memory until the study's end."""
     asked = []
 
     def in_own_process(*call):

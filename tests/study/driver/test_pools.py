@@ -1,4 +1,4 @@
-"""The order in which the autoscaler asks pools, through Ray's own scheduler."""
+"""The order in which Ray's own autoscaler requests pools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRIALS = [{"CPU": 1, "GPU": 0.5}] * 2
 
 
 class Market:
-    """What a cloud has answered so far."""
+    """The launches that a cloud has granted and refused so far."""
 
     def __init__(self) -> None:
         self.now = 1000
@@ -28,7 +28,7 @@ class Market:
         self.now += 5
 
     def next(self) -> dict[str, int]:
-        """What Ray would launch for the trials."""
+        """The nodes that Ray would launch for the trials."""
         summary = self.tracker.summary()
 
         def scorer(*arguments):

@@ -25,15 +25,9 @@ def test_the_view_shows_where_each_trial_stands(tmp_path):
         run_epoch(setting, first, epoch)
     run_epoch(setting, second, 1)
     state = progress._state(setting)
-    assert (state["ended"], state["running"], state["pruned"], state["failed"], state["epochs"]) == (
-        "1/23",
-        "1",
-        "0",
-        "0",
-        "7",
-    )
+    shown = {"ended": "1/23", "running": "1", "pruned": "0", "failed": "0", "epochs": "7", "tokens/s": "10"}
+    assert shown.items() <= state.items()
     assert state["best valid"] == f"{first.best_valid_ppl:.2f}"
-    assert state["tokens/s"] == "10"
     with progress:
         progress.on_step_end(1, [])
     assert "1/23" in console.file.getvalue()

@@ -1,4 +1,4 @@
-"""The row of a run, and what it makes sure of."""
+"""The row of a run: written last, and not after a failed write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.studies import open_setting
 from trainables.storage.storage import PATIENCE, StorageError
 
 
-def test_a_run_that_has_ended_has_written_all(tmp_path: Path) -> None:
+def test_the_end_of_a_run_is_written_after_all_queued_writes(tmp_path: Path) -> None:
     setting = open_setting(tmp_path)
     log = RunLog([setting], {}, dt.datetime.now(dt.UTC))
     late = threading.Event()
@@ -25,7 +25,7 @@ def test_a_run_that_has_ended_has_written_all(tmp_path: Path) -> None:
     assert row["ended_at"] is not None
 
 
-def test_a_step_ends_with_what_the_storage_has_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_raises_the_error_of_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PATIENCE, "0")
     setting = open_setting(tmp_path)
     log = RunLog([setting], {}, dt.datetime.now(dt.UTC))

@@ -1,4 +1,4 @@
-"""What is measured on finished weights is found, whichever version recorded it, and survives its driver."""
+"""Evaluations recorded by this version and by earlier ones, and by drivers that died."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rewrite_as_before(storage: Path, trial_id: str, ppl: dict[str, float] | None
 
 
 def run_epochs(setting: SettingSearch, **last: Any) -> str:
-    """The next trial up to its last epoch, whose end is not on record yet; its name."""
+    """Runs the next trial to its last epoch, without recording its end; returns its id."""
     trial = setting.next_trial()
     assert trial is not None
     setting.record(trial, result(trial, 1))
@@ -93,7 +93,7 @@ def test_evaluations_are_on_record_before_the_epoch_that_brings_them(tmp_path: P
 
 
 def test_an_evaluation_that_is_reported_again_counts_once(tmp_path: Path) -> None:
-    """The driver dies when the evaluations have arrived and the epoch has not: the next attempt's stand."""
+    """The driver dies after the evaluations' row and before the epoch's: those of the next attempt count."""
     setting = open_setting(tmp_path, **BUDGET)
     trial_id = run_epochs(setting)
     setting.ledger.records.flush()

@@ -59,7 +59,7 @@ def test_the_copy_is_put_there_whole_lines_only_and_taken_up_elsewhere(
     taken.close()
 
 
-def test_what_is_in_the_storage_counts(remote: str, tmp_path: Path) -> None:
+def test_the_copy_in_the_storage_replaces_the_cached_file(remote: str, tmp_path: Path) -> None:
     first = Journal("s", remote, copy_every_s=3600)
     first.path.parent.mkdir(parents=True, exist_ok=True)
     first.path.write_bytes(b"old\n")
@@ -69,7 +69,7 @@ def test_what_is_in_the_storage_counts(remote: str, tmp_path: Path) -> None:
     assert Journal("s", remote, copy_every_s=3600).path.read_bytes() == b"new\n"
 
 
-def test_a_copy_that_fails_is_told_and_ends_nothing(
+def test_a_failed_copy_is_logged_and_raises_nothing(
     remote: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = Journal("s", remote, copy_every_s=3600)
@@ -135,7 +135,7 @@ def test_optunas_own_backend_reads_the_same(tmp_path: Path) -> None:
 
 
 def test_a_line_is_read_once(tmp_path: Path) -> None:
-    """Else each of a study's calls costs as much as the study is long."""
+    """Otherwise the cost of a call grows with the study."""
     backend = JournalFile(tmp_path / "j")
     study = open_study(backend)
     read: list[int] = []

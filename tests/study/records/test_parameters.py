@@ -1,4 +1,4 @@
-"""A searched parameter is declared once, and everything that knows of it derives from the declaration."""
+"""A searched parameter is declared once: space, schema, ledger, frame and axis derive from the declaration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ parameters.PARAMETERS["num_heads"] = parameters.Parameter(
     name="num_heads", label="attention heads", scale="integer", domain=(1, 8), special={"tiny": (1, 4)},
     is_in=lambda variant: variant.tie_weights,
 )
-# All that is imported from here on has never heard of the parameter.
+# No module imported below names the parameter.
 from pathlib import Path
 import pyarrow as pa
 from matplotlib.figure import Figure

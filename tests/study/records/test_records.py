@@ -47,8 +47,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_new_one(records, tmp_path, mo
 
 
 def test_a_column_that_the_table_lacks_is_refused(records):
-    with pytest.raises(KeyError, match="perplexity"):
-        records.write("epochs", "t", 1, [epoch(1, perplexity=3.0)])
+    for write in (records.write, records.write_behind):
+        with pytest.raises(KeyError, match="perplexity"):
+            write("epochs", "t", 1, [epoch(1, perplexity=3.0)])
 
 
 def test_columns_missing_in_the_first_file_survive_in_the_rest(records, tmp_path):
@@ -68,7 +69,7 @@ def test_a_new_attempt_replaces_a_trials_row(records, tmp_path):
     assert read_table(str(tmp_path), "trials").num_rows == 1
 
 
-def test_a_crash_between_the_new_row_and_the_old_ones_end_shows_one_trial(records, monkeypatch):
+def test_a_crash_before_the_old_row_is_deleted_shows_one_trial(records, monkeypatch):
     records.write("trials", "t", 1, [{"trial_id": "t", "attempt": 1}])
     monkeypatch.setattr("study.records.records.delete", lambda *_: None)
     records.write("trials", "t", 2, [{"trial_id": "t", "attempt": 2}])
@@ -110,7 +111,7 @@ def test_a_broken_file_is_an_error_that_names_it(records, tmp_path):
         read_table(str(tmp_path), "epochs")
 
 
-def test_what_is_written_behind_is_there_before_what_is_written_after_and_before_it_is_read(records, monkeypatch):
+def test_queued_writes_of_a_name_keep_their_order(records, monkeypatch):
     order, begun, gate = [], threading.Event(), threading.Event()
 
     def write(self, table, name, attempt, rows):
@@ -130,14 +131,14 @@ def test_what_is_written_behind_is_there_before_what_is_written_after_and_before
     assert order == [("epochs", [1]), ("delete", []), ("trials", [])]
 
 
-def test_rows_that_wait_are_read_too(records):
+def test_queued_rows_are_read_too(records):
     for number in range(1, 6):
         records.write_behind("epochs", "t", 1, [epoch(e) for e in range(1, number + 1)])
     assert [row["epoch"] for row in records.read("epochs")] == [1, 2, 3, 4, 5]
     assert records.attempts("epochs") == {"t": 1}
 
 
-def test_what_the_storage_refuses_behind_the_drivers_back_stops_the_driver(records, tmp_path, monkeypatch):
+def test_a_failed_queued_write_is_raised_by_every_later_call(records, tmp_path, monkeypatch):
     monkeypatch.setenv(PATIENCE, "0")
     (tmp_path / "epochs").touch()  # a file where a folder must be
     records.write_behind("epochs", "t", 1, [epoch(1)])
@@ -147,8 +148,3 @@ def test_what_the_storage_refuses_behind_the_drivers_back_stops_the_driver(recor
         with pytest.raises(StorageError, match="cannot write"):
             call()
     assert not (tmp_path / "trials").exists()
-
-
-def test_a_column_that_the_table_lacks_is_refused_before_it_is_written_behind(records):
-    with pytest.raises(KeyError, match="perplexity"):
-        records.write_behind("epochs", "t", 1, [epoch(1, perplexity=3.0)])

@@ -1,4 +1,4 @@
-"""Order, replacement, failure and end of what is written behind the driver's back."""
+"""Order, replacement, failure and abandonment of queued work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from study.records.write_behind import WriteBehind
 
 
 class Slow:
-    """Work that waits for a gate and leaves its name."""
+    """Work that waits for a gate and then notes its name."""
 
     def __init__(self) -> None:
         self.gate, self.begun = threading.Event(), threading.Semaphore(0)
@@ -51,7 +51,7 @@ def test_a_chain_is_done_in_its_order_and_only_neighbours_are_replaced(behind: W
         behind.submit("t", name, slow(what))
     slow.gate.set()
     behind.flush("t")
-    # What has begun is not replaced; what came before the stop is not moved behind it, nor the other way round.
+    # Work that has begun is not replaced, and no work is moved across the stop.
     assert slow.done == ["epochs 1", "epochs 3", "stop", "epochs 5"]
 
 
@@ -68,7 +68,7 @@ def test_chains_go_on_side_by_side(behind: WriteBehind, slow: Slow) -> None:
     assert slow.done == ["stuck"]
 
 
-def test_a_failure_drops_what_waits_and_is_told_every_time(behind: WriteBehind, slow: Slow) -> None:
+def test_a_failure_drops_the_queue_and_is_raised_every_time(behind: WriteBehind, slow: Slow) -> None:
     def full() -> None:
         slow.begun.release()
         assert slow.gate.wait(10)
@@ -88,7 +88,7 @@ def test_a_failure_drops_what_waits_and_is_told_every_time(behind: WriteBehind, 
     assert done == []
 
 
-def test_whoever_abandons_it_waits_for_nothing_and_nothing_more_is_done(behind: WriteBehind, slow: Slow) -> None:
+def test_abandoning_drops_the_queue_without_waiting(behind: WriteBehind, slow: Slow) -> None:
     behind.submit("t", "epochs", slow("begun"))
     slow.wait_until_begun()
     behind.submit("t", "trials", slow("waiting"))
@@ -99,7 +99,7 @@ def test_whoever_abandons_it_waits_for_nothing_and_nothing_more_is_done(behind: 
     assert slow.done == ["begun"]
 
 
-def test_whoever_brings_too_much_waits(behind: WriteBehind, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submit_waits_while_the_queue_is_full(behind: WriteBehind, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.records.write_behind._MOST_WAITING", 3)
     behind.submit("t", "0", slow("0"))
     slow.wait_until_begun()

@@ -1,4 +1,4 @@
-"""Table 4's records from trials that took no time to train: which are asked, what is recorded and not done twice."""
+"""Table 4's predictions from untrained weights: of which trials, what is recorded, what is not computed again."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def rows(storage: str, table: str) -> list[dict]:
     return read_table(storage, table).to_pylist()
 
 
-def test_each_confirmed_seed_answers(storage: str, corpus: Corpus) -> None:
+def test_predictions_of_each_confirmed_seed(storage: str, corpus: Corpus) -> None:
     number, output = run(storage, corpus, PHRASE)
     assert number == 2
     assert "confirm-paper-s101: 1 phrase, 50 words over 900 positions" in output
@@ -138,8 +138,8 @@ def test_a_next_word_that_was_not_known_before_replaces_the_phrase(storage: str,
     assert len(rows(storage, "predictions")) == 20
 
 
-def test_only_complete_confirm_trials_of_the_recipe_are_asked(tmp_path: Path, corpus: Corpus) -> None:
-    """The search's trials, the tuned configuration's and one that is not finished have weights too, and are left."""
+def test_only_complete_confirm_trials_of_the_recipe_are_read(tmp_path: Path, corpus: Corpus) -> None:
+    """Trials of the search, of the tuned configuration and an unfinished one have weights too, and are skipped."""
     budget = {"num_samples": 4, "max_epochs": 3, "num_seeds": 2}
     setting = open_setting(tmp_path, **budget)
     run_all(setting, stop_after=10_000)
@@ -194,7 +194,7 @@ def test_unknown_words_and_two_next_words_are_refused(corpus: Corpus) -> None:
         assert one.phrase == parse_phrase("a0 + b1")
 
 
-def test_the_papers_phrases_are_read_where_they_stand(data_dir: Path) -> None:
+def test_the_papers_phrases_are_read_at_their_place_in_the_test_split(data_dir: Path) -> None:
     """With the state carried from the text before; another phrase starts from nothing."""
     ptb = load_corpus("ptb")
     asked = questions([Phrase(text="the company")], ptb)

@@ -40,7 +40,7 @@ class Tune:
         setting, state = self.searcher.by_tune_id[trial.trial_id]
         report = result(state, state.num_epochs + 1, **more)
         done = report["epoch"] >= setting.spec.max_epochs
-        # Tune asks the scheduler unless the trainable says that it is done, and then tells the callbacks
+        # Tune calls the scheduler, unless the trainable is done, and then the callbacks
         decision = None if done else self.scheduler.on_trial_result(None, trial, report)
         self.callback.on_trial_result(0, [], trial, report)
         trial.last_result = report
@@ -84,7 +84,7 @@ def test_interrupted_trials_come_before_new_ones_of_other_settings(tmp_path, set
 def test_all_settings_run_to_their_end(settings):
     tune = Tune(StudySearcher(settings, max_concurrent=2))
     while (job := tune.suggest()) != Searcher.FINISHED:
-        assert job is not None or tune.live  # it never waits for nothing
+        assert job is not None or tune.live  # None alone while a trial runs
         while len(tune.live) == 2 or (job is None and tune.live):
             tune.epoch(tune.live[0])
             job = {}
@@ -105,7 +105,7 @@ def test_a_failure_ends_the_trial_with_its_reason(settings):
 
 
 def lose(tune, error, text=""):
-    """The trial that runs is lost; returns its state."""
+    """Loses the running trial; returns its state."""
     (trial,) = tune.live
     folder = Path(tempfile.mkdtemp())
     trial.pickled_error_file, trial.error_file = folder / "error.pkl", folder / "error.txt"
@@ -118,7 +118,7 @@ def lose(tune, error, text=""):
     return state
 
 
-def test_an_error_that_comes_again_and_again_ends_the_trial_with_its_last_line(settings):
+def test_a_repeated_error_fails_the_trial_with_its_last_line(settings):
     tune = Tune(StudySearcher(settings, max_concurrent=1))
     ids = []
     for _ in range(3):
@@ -128,7 +128,7 @@ def test_an_error_that_comes_again_and_again_ends_the_trial_with_its_last_line(s
     assert (state.status, state.stopped_by, state.error) == ("failed", "error", "MemoryError: no more")
 
 
-def test_a_trial_lost_with_its_machine_is_handed_out_again_from_its_last_epoch(settings):
+def test_a_lost_trial_is_retried_from_its_last_epoch(settings):
     tune = Tune(StudySearcher(settings, max_concurrent=1))
     for epoch in range(4):
         assert tune.suggest()["recorded_epochs"] == epoch
@@ -137,7 +137,7 @@ def test_a_trial_lost_with_its_machine_is_handed_out_again_from_its_last_epoch(s
         assert (state.status, state.running, state.num_epochs) == ("interrupted", False, epoch + 1)
 
 
-def test_a_trial_that_kills_its_process_every_time_ends(settings):
+def test_a_trial_that_kills_its_process_every_time_fails(settings):
     tune = Tune(StudySearcher(settings, max_concurrent=1))
     tries = 0
     while True:
@@ -148,7 +148,7 @@ def test_a_trial_that_kills_its_process_every_time_ends(settings):
     assert tries == 10
 
 
-def test_a_storage_that_stays_away_from_a_trial_ends_the_run_and_not_the_trial(settings):
+def test_a_storage_error_of_a_trial_ends_the_run_and_not_the_trial(settings):
     tune = Tune(StudySearcher(settings, max_concurrent=1))
     tune.suggest()
     with pytest.raises(StorageError, match="cannot write x"):

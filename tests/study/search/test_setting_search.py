@@ -1,6 +1,5 @@
 import shutil
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -90,7 +89,7 @@ def test_protected_trials_run_in_full_and_what_asha_would_have_done_is_recorded(
     assert all(t.would_stop_epoch == t.num_epochs for t in trials if t.status == "pruned")
 
 
-def test_a_failed_trial_is_told_and_never_runs_again(tmp_path):
+def test_a_failed_trial_fails_in_optuna_too_and_never_runs_again(tmp_path):
     setting = open_setting(tmp_path, num_samples=2, num_seeds=0)
     trial = setting.next_trial()
     run_epoch(setting, trial, 1)
@@ -132,7 +131,7 @@ def test_a_study_killed_anywhere_ends_like_one_that_was_not(tmp_path, stop_after
 
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["after its epoch", "before its epoch"])
-def test_a_driver_that_dies_between_ashas_word_and_the_trials_end_keeps_the_word(tmp_path, recorded):
+def test_ashas_decision_survives_the_death_of_the_driver(tmp_path, recorded):
     setting = open_setting(tmp_path)
     run_all(setting, stop_after=6 * 5)  # the paper's recipe and the random block, in full
     trial = setting.next_trial()
@@ -154,7 +153,7 @@ def test_a_driver_that_dies_between_ashas_word_and_the_trials_end_keeps_the_word
     assert by_id(again)[trial.trial_id].state == TrialState.PRUNED
 
 
-def test_asha_knows_its_rungs_again(tmp_path):
+def test_ashas_rungs_are_rebuilt(tmp_path):
     setting = open_setting(tmp_path, num_samples=30)
     run_all(setting, concurrent=2, stop_after=60)
     again = open_setting(tmp_path, num_samples=30)
@@ -167,8 +166,7 @@ def test_asha_knows_its_rungs_again(tmp_path):
     assert sum(len(v) for v in recorded(again).values()) == 10
 
 
-def test_a_trial_of_a_fresh_rung_would_not_be_stopped_without_the_restored_ones(tmp_path):
-    """What the restoring is for: a bad trial after a restart is stopped at the rung."""
+def test_a_bad_trial_after_a_restart_is_stopped_at_the_rebuilt_rung(tmp_path):
     setting = open_setting(tmp_path)
     run_all(setting, stop_after=6 * 5)  # the paper's recipe and the random block, in full
     again = open_setting(tmp_path)
@@ -247,11 +245,3 @@ def test_studies_do_not_share_trials(tmp_path):
     assert other.spec.name != setting.spec.name
     assert not optuna_trials(other)
     assert make_spec(search_seed=1).name == other.optuna._study.study_name
-
-
-def test_optuna_opens_the_journal_by_its_name(tmp_path):
-    setting = open_setting(tmp_path)
-    run_all(setting)
-    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "optuna" / f"{setting.spec.name}.journal"))
-    study = optuna.load_study(study_name=setting.spec.name, storage=optuna.storages.JournalStorage(backend))
-    assert len(study.trials) == 9

@@ -1,4 +1,4 @@
-"""What Tune puts down about a lost trial, from a real run of it."""
+"""The errors of trials, from real runs of Tune."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ class Failing(tune.Trainable):
         raise ValueError("a fault of the trial's own")
 
 
-class Listener(tune.Callback):
+class Errors(tune.Callback):
     def __init__(self) -> None:
-        self.heard: dict[str, TrialError] = {}
+        self.seen: dict[str, TrialError] = {}
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.heard[trial.config["how"]] = trial_error(trial)
+        self.seen[trial.config["how"]] = trial_error(trial)
 
 
 @pytest.mark.slow
-def test_each_kind_of_error_is_told_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    listener = Listener()
+def test_each_kind_of_error_is_distinguished(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = Errors()
     with machine() as here:
         monkeypatch.setenv("RAY_TMPDIR", str(here.folder))
         monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
         with ray_session("local"):
             assert os.environ["RAY_AUTH_MODE"] == "token"  # nobody on the network may run code here
             space = {"how": tune.grid_search(["setup", "storage", "exit", "value"])}
-            fit(Failing, callbacks=[listener], param_space=space, max_concurrent_trials=2)
-    assert listener.heard["setup"] == TrialError(text="cannot read last.pt: away", storage=True)
-    assert listener.heard["storage"] == TrialError(text="cannot write last.pt: away", storage=True)
-    assert listener.heard["value"] == TrialError(text="ValueError: a fault of the trial's own")
-    assert listener.heard["exit"].lost
+            fit(Failing, callbacks=[errors], param_space=space, max_concurrent_trials=2)
+    assert errors.seen["setup"] == TrialError(text="cannot read last.pt: away", storage=True)
+    assert errors.seen["storage"] == TrialError(text="cannot write last.pt: away", storage=True)
+    assert errors.seen["value"] == TrialError(text="ValueError: a fault of the trial's own")
+    assert errors.seen["exit"].lost
 
 
 class Refusing(tune.Callback):
@@ -61,7 +61,7 @@ class Refusing(tune.Callback):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [StorageError("cannot write x: away"), StudyError("taken over")])
-def test_what_a_callback_raises_comes_out_as_it_is(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_an_error_raised_by_a_callback_is_not_wrapped(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     with machine() as here:
         monkeypatch.setenv("RAY_TMPDIR", str(here.folder))
         with ray_session("local"), pytest.raises(type(error), match=str(error)):

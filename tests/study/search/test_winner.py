@@ -8,32 +8,36 @@ from pathlib import Path
 import pytest
 
 from study.records.trials import NUM_SELECTED, PAPER_ORIGIN, SELECT_SEEDS
+from study.search.ledger import TrialRecord
 from study.search.setting_search import SettingSearch
 from study.search.winner import candidates_of, winner_of
 from tests.support.studies import open_setting, perplexity, result, run_all
 
 
+def finish(setting: SettingSearch, trial: TrialRecord, **more: float) -> None:
+    """Trains a trial in full."""
+    for epoch in range(1, setting.spec.max_epochs + 1):
+        setting.record(trial, result(trial, epoch, **more))
+    setting.end(trial)
+
+
 def run_block(setting: SettingSearch, ppl: dict[tuple[str, int], float]) -> None:
-    """Runs what is left, each select trial at the perplexity of its origin and seed; NaN fails it."""
+    """Runs the remaining trials, each select trial at the perplexity of its origin and seed; NaN fails it."""
     while trial := setting.next_trial():
         found = ppl[trial.origin, trial.config.seed] if trial.block == "select" else perplexity(trial, 5)
         if math.isnan(found):
             setting.end(trial, failure="the loss of epoch 1 is nan")
-            continue
-        for epoch in range(1, setting.spec.max_epochs + 1):
-            setting.record(trial, result(trial, epoch, valid_ppl=found, best_valid_ppl=found))
-        setting.end(trial)
+        else:
+            finish(setting, trial, valid_ppl=found, best_valid_ppl=found)
 
 
 def searched(path: Path, **changes: int) -> SettingSearch:
-    """A study whose search has ended, and nothing after it has begun."""
+    """A study whose search has ended and whose select block has not begun."""
     setting = open_setting(path, **changes)
     while len(setting.ledger.in_block("default", "random", "tpe")) < setting.spec.num_samples:
         trial = setting.next_trial()
         assert trial is not None
-        for epoch in range(1, setting.spec.max_epochs + 1):
-            setting.record(trial, result(trial, epoch))
-        setting.end(trial)
+        finish(setting, trial)
     return setting
 
 
@@ -43,7 +47,7 @@ def test_the_best_four_of_the_search_and_the_recipe_are_candidates(tmp_path: Pat
     assert list(candidates_of(setting.ledger)) == [PAPER_ORIGIN, *(t.trial_id for t in best)]
 
 
-def test_the_search_s_own_value_does_not_count(tmp_path: Path) -> None:
+def test_the_searchs_own_perplexities_do_not_count(tmp_path: Path) -> None:
     setting = searched(tmp_path)
     _, lucky, solid, *others = candidates_of(setting.ledger)
     levels = {PAPER_ORIGIN: 100.0, lucky: 110.0, solid: 90.0} | dict.fromkeys(others, 120.0)
@@ -84,20 +88,18 @@ def test_a_configuration_that_fails_on_a_seed_cannot_win(tmp_path: Path) -> None
     assert winner_of(setting.ledger) == PAPER_ORIGIN
 
 
-def test_nobody_has_won_before_all_have_ended(tmp_path: Path) -> None:
+def test_no_winner_before_all_trials_have_ended(tmp_path: Path) -> None:
     setting = searched(tmp_path)
     for _ in range(setting.spec.num_trials["select"]):
         assert winner_of(setting.ledger) is None
         trial = setting.next_trial()
         assert trial is not None
         assert trial.block == "select"
-        for epoch in range(1, setting.spec.max_epochs + 1):
-            setting.record(trial, result(trial, epoch))
-        setting.end(trial)
+        finish(setting, trial)
     assert winner_of(setting.ledger) is not None
 
 
-def test_a_larger_search_is_judged_anew(tmp_path: Path) -> None:
+def test_a_larger_search_selects_again(tmp_path: Path) -> None:
     run_all(open_setting(tmp_path))
     more = open_setting(tmp_path, num_samples=30)
     assert winner_of(more.ledger) is None

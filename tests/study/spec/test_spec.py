@@ -38,17 +38,8 @@ def test_the_name_follows_what_makes_the_study_and_not_what_may_grow():
     name = spec().name
     assert name.startswith("real-small-ptb-")
     assert spec(num_samples=80, num_seeds=12).name == name
-    assert (
-        len(
-            {
-                name,
-                spec(max_epochs=51).name,
-                spec(search_seed=1).name,
-                spec(setting=SETTING._replace(variant="re")).name,
-            }
-        )
-        == 4
-    )
+    others = {"max_epochs": 51}, {"search_seed": 1}, {"setting": SETTING._replace(variant="re")}
+    assert len({name, *(spec(**changes).name for changes in others)}) == 4
 
 
 @pytest.mark.parametrize("num_samples", range(1, 60))
@@ -88,11 +79,11 @@ def test_expected_epochs_by_hand():
 
 
 @pytest.mark.parametrize(("max_epochs", "rungs"), [(1, []), (2, [1]), (5, [3]), (12, [6]), (45, [23])])
-def test_asha_looks_once_half_way(max_epochs, rungs):
+def test_asha_has_one_rung_half_way(max_epochs, rungs):
     assert spec(max_epochs=max_epochs).rungs == rungs
 
 
-def test_seeds_of_the_blocks_never_meet():
+def test_seeds_of_the_blocks_are_disjoint():
     one = spec(num_seeds=50)
     search = [one.trial_seed(f"random-{i:04d}") for i in range(500)]
     assert len(set(search)) == 500
@@ -117,7 +108,7 @@ def test_a_point_goes_to_a_config_and_back():
 
 
 def test_the_names_of_studies_stay_as_they_are():
-    """Or the records of those that have been run would not be found again."""
+    """Another name orphans the records of the studies that have been run."""
     names = [spec(setting=SETTING._replace(variant=v), num_samples=3, max_epochs=2).name for v in VARIANTS]
     assert names == [
         "baseline-small-ptb-a85fc35c", "al-small-ptb-8f575ccf", "re-small-ptb-632a3dea", "real-small-ptb-060dbc9e",
@@ -141,12 +132,8 @@ def test_a_second_session_makes_another_study_whose_trials_all_restart_half_way(
 
 def test_without_a_search_only_the_paper_is_confirmed():
     assert spec(num_samples=1, num_seeds=6).num_trials == {
-        "default": 1,
-        "random": 0,
-        "tpe": 0,
-        "select": 0,
-        "confirm": 6,
-    }
+        "default": 1, "random": 0, "tpe": 0, "select": 0, "confirm": 6,
+    }  # fmt: skip
     assert spec(num_samples=2, num_seeds=6).num_trials | {"random": 0, "tpe": 1} == {
         "default": 1, "random": 0, "tpe": 1, "select": 4, "confirm": 12,
     }  # fmt: skip
@@ -163,7 +150,7 @@ RECIPE_ONLY = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_name_of_a_recipe_only_study_is_fixed(variant):
-    """Hours of training lie under these names. Whoever changes one orphans them."""
+    """Another name orphans hours of training."""
     setting = Setting("ptb", "small", variant)
     one = StudySpec(setting=setting, num_samples=0, max_epochs=40)
     assert one.name == RECIPE_ONLY[variant]

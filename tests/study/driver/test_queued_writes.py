@@ -1,4 +1,4 @@
-"""A driver whose writing lags behind dies at any moment, and nothing is lost: not an epoch, not ASHA's word."""
+"""A driver that dies with queued writes loses no epoch and no decision of ASHA."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from study.records.records import read_table
 from study.records.write_behind import WriteBehind
-from study.search import setting_search as setting_search
+from study.search import setting_search
 from study.search.setting_search import SettingSearch
 from tests.support.studies import open_setting, result
 
@@ -70,7 +70,7 @@ class Actors:
 
 
 class Stuck:
-    """From a moment on nothing that is written behind the driver's back arrives; who waits for it dies waiting."""
+    """From some write on, queued writes are lost, and a driver that waits for one dies."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.after: float = float("inf")
@@ -80,7 +80,7 @@ class Stuck:
 
         def counting(behind: WriteBehind, chain: str, name: str, work: Callable[[], None]) -> None:
             self.after -= 1
-            if self.after < 0 or chain in self.lost:  # never behind what did not arrive
+            if self.after < 0 or chain in self.lost:  # the rest of the chain is lost too
                 self.lost.add(chain)
             else:
                 submit(behind, chain, name, work)
@@ -137,14 +137,14 @@ def test_a_driver_that_dies_with_rows_still_to_write_loses_none(
             actors.run(setting, concurrent=concurrent)
         except KilledError:
             deaths += 1
-        stuck.let_arrive(setting.ledger.records._behind)  # what was not stuck; the dead write no more
+        stuck.let_arrive(setting.ledger.records._behind)  # what was not lost; a dead driver writes no more
         monkeypatch.setattr(setting.ledger.records, "flush", lambda *_: None)
     assert deaths > 8
     epochs, trials = records(setting)
     assert [row[:2] for row in epochs] == sorted({row[:2] for row in epochs})  # none twice
     assert Counter(row[0] for row in epochs) == {row[0]: row[3] for row in trials}  # none lost
     assert set(actors.trained.values()) == {1}  # and none trained twice
-    if concurrent == 1:  # with several at a time the order of the reports, and so ASHA's and TPE's word, may differ
+    if concurrent == 1:  # with several at a time the order of reports, and so ASHA and TPE, may differ
         assert (epochs, trials) == expected
     states = [t.state for t in setting.optuna._study.get_trials() if t.user_attrs.get("trial_id")]
     assert all(state.is_finished() for state in states)
@@ -153,7 +153,7 @@ def test_a_driver_that_dies_with_rows_still_to_write_loses_none(
 
 
 def test_starts_and_ends_are_on_record_before_anything_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that is written behind the driver's back arrives; what it waits for does."""
+    """All queued writes are lost; those that the driver waits for are not."""
     setting = open_setting(tmp_path, **BUDGET)
     monkeypatch.setattr(WriteBehind, "submit", lambda *_: None)
     trial = setting.next_trial()
