@@ -40,11 +40,11 @@ SPLITS = ("valid", "test")
 NOT_RUN, PARTIAL, DONE = "not run", "partial", "done"
 
 _CAPTION = (
-    "Recipe: the paper's recipe; tuned: the configuration that won the search, by validation perplexity on seeds of its "
-    "own (in studies without a select block, the search's best). Both are means over fresh seeds of the best epoch, "
-    f"taken on ln(perplexity), with their {CONFIDENCE:.0%} t-interval; a trial's test perplexity is read once. A "
-    "difference is ours minus the paper's. A value with * is a single trial's own validation value in the search, not "
-    "confirmed on fresh seeds. Seeds: of the recipe + of the tuned configuration."
+    "Recipe: the paper's recipe; tuned: the configuration that won the search, by validation perplexity on seeds "
+    "of its own (in studies without a select block, the search's best). Both are means over fresh seeds of the best "
+    f"epoch, taken on ln(perplexity), with their {CONFIDENCE:.0%} t-interval; a trial's test perplexity is read once. "
+    "A difference is ours minus the paper's. A value with * is a single trial's own validation value in the search, "
+    "not confirmed on fresh seeds. Seeds: of the recipe + of the tuned configuration."
 )
 
 

@@ -231,8 +231,7 @@ def measure_with_tune(
                 driver,
                 "make_trainable",
                 return_value=tune.with_resources(
-                    tune.with_parameters(InstantTrainable, folder=folder, num_processes=max_concurrent),
-                    {"cpu": 1e-2},
+                    tune.with_parameters(InstantTrainable, folder=folder, num_processes=max_concurrent), {"cpu": 1e-2}
                 ),
             ),
             mock.patch.object(driver, "Progress", MeasuredProgress),
@@ -257,22 +256,20 @@ def measure_alone(
         settings = [
             SettingSearch(Ledger(spec, storage), journal.path) for spec, journal in zip(specs, journals, strict=True)
         ]
-        _run_alone(settings, max_concurrent, waited, asked)
+        searcher = StudySearcher(settings, max_concurrent=max_concurrent)
+        _run_alone(searcher, Meter(searcher, waited, asked, marks(specs)))
 
 
-def _run_alone(settings: Sequence[SettingSearch], max_concurrent: int, waited: list[float], asked: list[float]) -> None:
-    searcher = StudySearcher(settings, max_concurrent=max_concurrent)
+def _run_alone(searcher: StudySearcher, meter: Meter) -> None:
     scheduler, callback = StudyScheduler(searcher), StudyCallback(searcher)
-    meter = Meter(searcher, waited, asked, marks([setting.spec for setting in settings]))
     live: list[tuple[SimpleNamespace, Iterator[dict[str, Any]]]] = []
     num_asked = 0
     console = Console(file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
     with Progress(searcher, console) as progress:
         while True:
             while isinstance(job := searcher.suggest(f"{num_asked:08d}"), dict):
-                live.append(
-                    (SimpleNamespace(trial_id=f"{num_asked:08d}", last_result=None), instant_rows(TrialJob(**job)))
-                )
+                trial = SimpleNamespace(trial_id=f"{num_asked:08d}", last_result=None)
+                live.append((trial, instant_rows(TrialJob(**job))))
                 num_asked += 1
             if job == Searcher.FINISHED:
                 break
@@ -286,7 +283,7 @@ def _run_alone(settings: Sequence[SettingSearch], max_concurrent: int, waited: l
                 live.append((trial, rows))
             progress.on_step_end(0, [])
             meter()
-    for setting in settings:
+    for setting in searcher.settings:
         setting.ledger.records.flush()
     meter.line()
 

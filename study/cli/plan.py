@@ -86,12 +86,7 @@ def precision_advice(spec: StudySpec, guess: Estimate) -> str | None:
 
 
 def print_plan(
-    batches: Sequence[Batch],
-    console: Console,
-    *,
-    cpus_per_trial: float,
-    max_concurrent: int | None,
-    storage: str,
+    batches: Sequence[Batch], console: Console, *, cpus_per_trial: float, max_concurrent: int | None, storage: str
 ) -> None:
     """Prints blocks, trials, epochs and hours of each study, and refuses trials that do not fit on their GPU.
 

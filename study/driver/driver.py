@@ -85,7 +85,7 @@ def run_studies(specs: Sequence[StudySpec], corpus: Corpus, options: RunOptions,
         except (StudyError, StorageError):
             # Another driver has the study, or its storage is unavailable: queued writes must not be done later.
             for setting in settings:
-                setting.ledger.records.abandon()
+                setting.ledger.records.queue.abandon()
             raise
         except BaseException:
             runs.write("failed", ended=True)

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from study.search.searcher import StudySearcher
+from study.search.searcher import NotRestored, StudySearcher
 from study.search.setting_search import SettingSearch
 
 _LINE_EVERY_S = 60.0
 
 
-class Progress(tune.Callback):
+class Progress(NotRestored, tune.Callback):
     """Shows the state of all settings while Tune runs. A context manager around ``fit``."""
 
     def __init__(self, searcher: StudySearcher, console: Console) -> None:
@@ -89,9 +89,6 @@ class Progress(tune.Callback):
             return "-"
         left = max(1.0, self._expected_epochs[id(setting)] - done)
         return duration((time.monotonic() - self._started) / fresh * left)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray import tune
 
+from study.search.searcher import NotRestored
 from study.search.setting_search import SettingSearch
 from study.spec.spaces import space_hash
 from study.spec.spec import REDUCTION_FACTOR
@@ -17,7 +18,7 @@ from trainables.models import num_params
 _HEARTBEAT_S = 30.0
 
 
-class RunLog(tune.Callback):
+class RunLog(NotRestored, tune.Callback):
     """Writes a row per study and start of a driver, and its heartbeat."""
 
     def __init__(self, settings: Sequence[SettingSearch], columns: dict[str, Any], started: dt.datetime) -> None:
@@ -38,7 +39,7 @@ class RunLog(tune.Callback):
             StorageError: if a queued write has failed.
         """
         for setting in self._settings:
-            setting.ledger.records.check()
+            setting.ledger.records.queue.check()
         if time.monotonic() - self._last_beat >= _HEARTBEAT_S:
             self.write("running")
 
@@ -71,9 +72,6 @@ class RunLog(tune.Callback):
                 setting.ledger.records.write("runs", "run", number, [row])
             else:
                 setting.ledger.records.write_behind("runs", "run", number, [row])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
 
 
 def close_killed_runs(setting: SettingSearch) -> None:

@@ -23,6 +23,7 @@ from study.driver.lease import LeaseCheck, holding
 from study.driver.progress import duration
 from study.driver.ray_session import StudyError, fit, ray_session
 from study.figure1.ledger import SETTING, GridLedger
+from study.search.searcher import NotRestored
 from study.search.trial_error import trial_error
 from trainables.data.corpora import Corpus, load_corpus
 from trainables.figure1.config import SubspaceConfig
@@ -197,7 +198,7 @@ def run_grid(grid: SubspaceGrid, options: GridOptions, console: Console, *, corp
     return "time_budget" if not interrupted and budget and time.monotonic() - begun >= budget else "interrupted"
 
 
-class _Recorder(tune.Callback):
+class _Recorder(NotRestored, tune.Callback):
     """Records every result and prints the grid's progress."""
 
     def __init__(self, ledger: GridLedger, console: Console) -> None:
@@ -234,6 +235,3 @@ class _Recorder(tune.Callback):
         if error.storage:
             raise StorageError(error.text)
         self.errors[trial.config["job"]["trial_id"]] = error.text
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}

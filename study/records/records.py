@@ -75,7 +75,8 @@ class Records:
     def __init__(self, storage: str, setting: Setting, study: str) -> None:
         self.storage, self.setting, self.study = storage, setting, study
         self._fs, self._root = open_storage(storage)
-        self._behind = WriteBehind()
+        self.queue = WriteBehind()
+        """Of the queued writes: ``check`` raises the error of one, ``abandon`` drops them."""
 
     def folder(self, table: str) -> str:
         """The folder of one table of this study."""
@@ -92,7 +93,7 @@ class Records:
             StorageError: if the storage refuses.
         """
         rows = _checked(table, rows)
-        self._behind.flush(name)
+        self.queue.flush(name)
         self._write(table, name, attempt, rows)
 
     def write_behind(self, table: str, name: str, attempt: int, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -104,15 +105,7 @@ class Records:
         """
         rows = _checked(table, rows)
         path = self._path(table, name, attempt)
-        self._behind.submit(name, path, lambda: self._write(table, name, attempt, rows))
-
-    def do_behind(self, name: str, what: str, work: Callable[[], None]) -> None:
-        """Queues other work on the storage behind the writes of ``name``.
-
-        Raises:
-            StorageError: if an earlier queued write has failed.
-        """
-        self._behind.submit(name, what, work)
+        self.queue.submit(name, path, lambda: self._write(table, name, attempt, rows))
 
     def flush(self, name: str | None = None) -> None:
         """Waits for all queued writes, or for those of one name.
@@ -120,19 +113,7 @@ class Records:
         Raises:
             StorageError: if a queued write has failed.
         """
-        self._behind.flush(name)
-
-    def check(self) -> None:
-        """Raises the error of a failed queued write, without waiting.
-
-        Raises:
-            StorageError: if a queued write has failed.
-        """
-        self._behind.check()
-
-    def abandon(self) -> None:
-        """Drops the queued writes and refuses new ones, as when another driver has taken over the study."""
-        self._behind.abandon()
+        self.queue.flush(name)
 
     def _write(self, table: str, name: str, attempt: int, rows: list[dict[str, Any]]) -> None:
         schema = SCHEMAS[table]

@@ -23,7 +23,14 @@ _MOST_ERRORS = 3  # in a row, without an epoch between them
 _MOST_LOSSES = 10  # spot machines come and go, but a trial that kills its process every time must end
 
 
-class StudySearcher(Searcher):
+class NotRestored:
+    """A part of Tune that is pickled empty: Tune pickles its parts for its own restore, which is never used."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StudySearcher(NotRestored, Searcher):
     """Gives Tune the trials of all settings, at most ``max_concurrent`` at a time.
 
     The setting with the fewest trials comes first, so that the variants of an unfinished run have equal budgets. A
@@ -51,20 +58,11 @@ class StudySearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Does nothing: the callback records the end, with the last result and the reason."""
 
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the records are the study's state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: the records are the study's state."""
-
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing to save: the records are the study's state."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its parts for its own restore, which is never used
+        """Saves nothing: the records are the study's state."""
 
 
-class StudyScheduler(FIFOScheduler):
+class StudyScheduler(NotRestored, FIFOScheduler):
     """Stops trials as their settings decide, and starts them in the searcher's order."""
 
     def __init__(self, searcher: StudySearcher) -> None:
@@ -84,11 +82,8 @@ class StudyScheduler(FIFOScheduler):
         pending = [t for t in tune_controller.get_live_trials() if t.status == TuneTrial.PENDING]
         return min(pending, key=lambda trial: self._searcher.order[trial.trial_id], default=None)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
 
-
-class StudyCallback(tune.Callback):
+class StudyCallback(NotRestored, tune.Callback):
     """Records every result in ledger and Optuna."""
 
     def __init__(self, searcher: StudySearcher) -> None:
@@ -126,6 +121,3 @@ class StudyCallback(tune.Callback):
             setting.end(state, error=error.text)
         else:  # retried from its last checkpoint
             setting.end(state)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}

@@ -137,7 +137,7 @@ class SettingSearch:
             return
         self.optuna.tell(trial)
         # After the trial's epochs and end are on record: until then the checkpoint may have the only copy of a row.
-        self.ledger.records.do_behind(trial.trial_id, "delete checkpoint", lambda: self._delete_checkpoint(trial))
+        self.ledger.records.queue.submit(trial.trial_id, "delete checkpoint", lambda: self._delete_checkpoint(trial))
 
     def _delete_checkpoint(self, trial: TrialRecord) -> None:
         CheckpointFolder(self.ledger.storage, self.ledger.records.study, trial.trial_id).delete("last")

@@ -127,17 +127,9 @@ class Cloud:
         clean = f"env -i HOME={_HOME} USER=ubuntu LANG=C.UTF-8 TERM=dumb"
         inner = f'exec nsenter -t "$(cat {self.folder}/hosts/{host}/pid)" {" ".join(enter)} {clean} bash -c "$0"'
         there = f"set -e; cd {_HOME}; test -e /run/host/up; source .bashrc; [ ! -e .vdlstm ] || source .vdlstm"
+        there += f"; [ ! -d project ] || cd project; {line}"
         return subprocess.Popen(
-            [
-                "nsenter",
-                "-t",
-                self._pid,
-                *enter,
-                "bash",
-                "-c",
-                inner,
-                f"{there}; [ ! -d project ] || cd project; {line}",
-            ],
+            ["nsenter", "-t", self._pid, *enter, "bash", "-c", inner, there],
             text=True,
             stdin=subprocess.DEVNULL if "stdin" not in options else options.pop("stdin"),
             stdout=options.pop("stdout", subprocess.PIPE),

@@ -43,9 +43,7 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Confi
         wanted = {t["node_config"]["InstanceType"] for t in config["available_node_types"].values()}
         # moto takes many seconds to describe the 1,400 types that it knows
         patch.setattr(
-            instance_types.InstanceTypeBackend,
-            "instance_types",
-            [t for t in every_type if t["InstanceType"] in wanted],
+            instance_types.InstanceTypeBackend, "instance_types", [t for t in every_type if t["InstanceType"] in wanted]
         )
         with moto.mock_aws():
             utils.resource_cache.cache_clear()

@@ -226,11 +226,7 @@ def test_what_is_allowed_passes() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "expected"),
     [
-        (
-            "trainables.models.base",
-            "import study.records.records",
-            "trainables.models.base:1 imports study.records",
-        ),
+        ("trainables.models.base", "import study.records.records", "trainables.models.base:1 imports study.records"),
         ("trainables.models.base", "from study.records import records", "imports study.records.records"),
         ("trainables.models.base", "from analysis.records.load import epochs", "imports analysis.records.load"),
         ("trainables.models.base", "from ...study.driver import driver", "imports study.driver.driver"),

@@ -137,7 +137,7 @@ def test_a_driver_that_dies_with_rows_still_to_write_loses_none(
             actors.run(setting, concurrent=concurrent)
         except KilledError:
             deaths += 1
-        stuck.let_arrive(setting.ledger.records._behind)  # what was not lost; a dead driver writes no more
+        stuck.let_arrive(setting.ledger.records.queue)  # what was not lost; a dead driver writes no more
         monkeypatch.setattr(setting.ledger.records, "flush", lambda *_: None)
     assert deaths > 8
     epochs, trials = records(setting)

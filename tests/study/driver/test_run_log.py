@@ -17,7 +17,7 @@ def test_the_end_of_a_run_is_written_after_all_queued_writes(tmp_path: Path) -> 
     setting = open_setting(tmp_path)
     log = RunLog([setting], {}, dt.datetime.now(dt.UTC))
     late = threading.Event()
-    setting.ledger.records.do_behind("t", "late", lambda: late.wait(0.1) or late.set())
+    setting.ledger.records.queue.submit("t", "late", lambda: late.wait(0.1) or late.set())
     log.write("finished", ended=True)
     assert late.is_set()
     (row,) = setting.ledger.records.read("runs")

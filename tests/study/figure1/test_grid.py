@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,15 @@ SMALL = {"corpus": "toy", "num_epochs": 3, "num_tokens": 400, "hidden_size": 6, 
 
 def make_grid(**changes) -> SubspaceGrid:
     return build_grid(**({"betas": [0.0, 1.0], "taus": [2.0, 10.0], "num_seeds": 2} | SMALL | changes))
+
+
+@pytest.fixture
+def _ray_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A short path for Ray, which puts sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="vdg", dir="/tmp") as short:
+        monkeypatch.setenv("RAY_TMPDIR", short)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -179,72 +189,68 @@ NUMBERS = (
 
 
 @pytest.mark.slow
-def test_a_grid_goes_on_where_a_driver_died_to_the_same_numbers(tmp_path: Path, toy: Corpus, monkeypatch) -> None:
+@pytest.mark.usefixtures("_ray_folder")
+def test_a_grid_goes_on_where_a_driver_died_to_the_same_numbers(tmp_path: Path, toy: Corpus) -> None:
     """Real Tune runs: one from its beginning, then one after each way in which records and checkpoints can differ."""
-    with tempfile.TemporaryDirectory(prefix="vdg", dir="/tmp") as short:  # Ray puts sockets below it
-        monkeypatch.setenv("RAY_TMPDIR", short)
-        monkeypatch.delenv("RAY_ADDRESS", raising=False)
-        grid = make_grid(num_seeds=1, betas=[0.5], taus=[10.0])
-        half, full = grid.runs()
-        console = Console(file=io.StringIO(), width=200)
-        storage = tmp_path / "results"
+    grid = make_grid(num_seeds=1, betas=[0.5], taus=[10.0])
+    half, full = grid.runs()
+    console = Console(file=io.StringIO(), width=200)
+    storage = tmp_path / "results"
 
-        def run() -> list[dict]:
-            options = GridOptions(storage=str(storage), max_concurrent=1)
-            assert run_grid(grid, options, console, corpus=toy) == "finished"
-            return rows(storage)
+    def run() -> list[dict]:
+        options = GridOptions(storage=str(storage), max_concurrent=1)
+        assert run_grid(grid, options, console, corpus=toy) == "finished"
+        return rows(storage)
 
-        expected = run()
-        assert [r["status"] for r in expected] == ["interrupted", "interrupted", "complete"] * 2
-        measures = ("subspace_distance", "centred_distance", "explained_share")
-        assert np.isfinite([[r[name] for name in measures] for r in expected]).all()
+    expected = run()
+    assert [r["status"] for r in expected] == ["interrupted", "interrupted", "complete"] * 2
+    measures = ("subspace_distance", "centred_distance", "explained_share")
+    assert np.isfinite([[r[name] for name in measures] for r in expected]).all()
 
-        # Of one run the record is behind the checkpoint, of the other there is no checkpoint.
-        for name, kept in ((half, 1), (full, 2)):
-            mine = [r for r in expected if r["trial_id"] == name]
-            for row in mine:
-                for key in ("corpus", "size", "variant"):
-                    row.pop(key)
-            Records(str(storage), SETTING, grid.name).write("subspace", name, 1, mine[:kept])
-        shutil.rmtree(storage / "checkpoints" / grid.name / full)
-        found = run()
-        assert [[r[n] for n in NUMBERS] for r in found] == [[r[n] for n in NUMBERS] for r in expected]
-        assert [r["attempt"] for r in found] == [1, 2, 2, 1, 1, 2]
-        # What the checkpoint held was reported again, not trained again.
-        assert [r["epoch_s"] for r in found[:3]] == [r["epoch_s"] for r in expected[:3]]
+    # Of one run the record is behind the checkpoint, of the other there is no checkpoint.
+    for name, kept in ((half, 1), (full, 2)):
+        mine = [r for r in expected if r["trial_id"] == name]
+        for row in mine:
+            for key in ("corpus", "size", "variant"):
+                row.pop(key)
+        Records(str(storage), SETTING, grid.name).write("subspace", name, 1, mine[:kept])
+    shutil.rmtree(storage / "checkpoints" / grid.name / full)
+    found = run()
+    assert [[r[n] for n in NUMBERS] for r in found] == [[r[n] for n in NUMBERS] for r in expected]
+    assert [r["attempt"] for r in found] == [1, 2, 2, 1, 1, 2]
+    # What the checkpoint held was reported again, not trained again.
+    assert [r["epoch_s"] for r in found[:3]] == [r["epoch_s"] for r in expected[:3]]
 
-        # Nothing is left: nothing is written.
-        before = sorted((p, p.stat().st_mtime_ns) for p in storage.rglob("*.parquet"))
-        run()
-        assert sorted((p, p.stat().st_mtime_ns) for p in storage.rglob("*.parquet")) == before
+    # Nothing is left: nothing is written.
+    before = sorted((p, p.stat().st_mtime_ns) for p in storage.rglob("*.parquet"))
+    run()
+    assert sorted((p, p.stat().st_mtime_ns) for p in storage.rglob("*.parquet")) == before
 
 
 @pytest.mark.slow
-def test_a_run_ends_at_a_plateau_and_the_next_driver_knows_it(tmp_path: Path, toy: Corpus, monkeypatch) -> None:
+@pytest.mark.usefixtures("_ray_folder")
+def test_a_run_ends_at_a_plateau_and_the_next_driver_knows_it(tmp_path: Path, toy: Corpus) -> None:
     """Real Tune runs: where no fall is enough, a run ends as soon as there are two means to compare."""
-    with tempfile.TemporaryDirectory(prefix="vdg", dir="/tmp") as short:  # Ray puts sockets below it
-        monkeypatch.setenv("RAY_TMPDIR", short)
-        monkeypatch.delenv("RAY_ADDRESS", raising=False)
-        plateau = {"warmup_epochs": 2, "plateau_epochs": 1, "plateau_fall": 1.0}
-        grid = make_grid(num_seeds=1, betas=[0.0], taus=[], num_epochs=9, **plateau)
-        (name,) = grid.runs()
-        storage = str(tmp_path / "results")
+    plateau = {"warmup_epochs": 2, "plateau_epochs": 1, "plateau_fall": 1.0}
+    grid = make_grid(num_seeds=1, betas=[0.0], taus=[], num_epochs=9, **plateau)
+    (name,) = grid.runs()
+    storage = str(tmp_path / "results")
 
-        def run() -> list[dict]:
-            options = GridOptions(storage=storage, max_concurrent=1)
-            assert run_grid(grid, options, Console(file=io.StringIO()), corpus=toy) == "finished"
-            return rows(tmp_path / "results")
+    def run() -> list[dict]:
+        options = GridOptions(storage=storage, max_concurrent=1)
+        assert run_grid(grid, options, Console(file=io.StringIO()), corpus=toy) == "finished"
+        return rows(tmp_path / "results")
 
-        expected = run()
-        assert [(r["epoch"], r["status"]) for r in expected] == [
-            (1, "interrupted"), (2, "interrupted"), (3, "interrupted"), (4, "complete"),
-        ]  # fmt: skip
-        assert [{n: r[n] for n in plateau} for r in expected] == [plateau] * 4
+    expected = run()
+    assert [(r["epoch"], r["status"]) for r in expected] == [
+        (1, "interrupted"), (2, "interrupted"), (3, "interrupted"), (4, "complete"),
+    ]  # fmt: skip
+    assert [{n: r[n] for n in plateau} for r in expected] == [plateau] * 4
 
-        # The record of its end is lost, its checkpoint is not: it is reported again, and nothing is trained.
-        mine = [{n: r[n] for n in r if n not in ("corpus", "size", "variant")} for r in expected]
-        Records(storage, SETTING, grid.name).write("subspace", name, 1, mine[:3])
-        found = run()
-        assert [[r[n] for n in (*NUMBERS, "epoch_s")] for r in found] == [
-            [r[n] for n in (*NUMBERS, "epoch_s")] for r in expected
-        ]
+    # The record of its end is lost, its checkpoint is not: it is reported again, and nothing is trained.
+    mine = [{n: r[n] for n in r if n not in ("corpus", "size", "variant")} for r in expected]
+    Records(storage, SETTING, grid.name).write("subspace", name, 1, mine[:3])
+    found = run()
+    assert [[r[n] for n in (*NUMBERS, "epoch_s")] for r in found] == [
+        [r[n] for n in (*NUMBERS, "epoch_s")] for r in expected
+    ]

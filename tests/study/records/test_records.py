@@ -125,7 +125,7 @@ def test_queued_writes_of_a_name_keep_their_order(records, monkeypatch):
     records.write_behind("epochs", "t", 1, rows)
     assert begun.wait(10)
     rows.append(epoch(2))  # the writer has a copy of its own
-    records.do_behind("t", "delete", lambda: order.append(("delete", [])))
+    records.queue.submit("t", "delete", lambda: order.append(("delete", [])))
     threading.Timer(0.05, gate.set).start()
     records.write("trials", "t", 1, [{"trial_id": "t"}])
     assert order == [("epochs", [1]), ("delete", []), ("trials", [])]
@@ -144,7 +144,7 @@ def test_a_failed_queued_write_is_raised_by_every_later_call(records, tmp_path, 
     records.write_behind("epochs", "t", 1, [epoch(1)])
     with pytest.raises(StorageError, match="cannot write"):
         records.flush("t")
-    for call in (records.check, lambda: records.write("trials", "t", 1, [{"trial_id": "t"}])):
+    for call in (records.queue.check, lambda: records.write("trials", "t", 1, [{"trial_id": "t"}])):
         with pytest.raises(StorageError, match="cannot write"):
             call()
     assert not (tmp_path / "trials").exists()
