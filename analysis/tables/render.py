@@ -59,7 +59,8 @@ def write_table(table: Table, folder: Path) -> list[Path]:
 def print_table(table: Table, console: Console) -> None:
     """Prints the narrow view: the heading, a grid per section, and the numbered notes below.
 
-    Captions and notes wrap at the terminal's width; rows are never cut or wrapped here, so that no number is lost.
+    Sections without a result are named in one line, unless there is no other. Captions and notes wrap at the
+    terminal's width; rows are never cut or wrapped, so that no number is lost.
     """
     notes = table.numbered_notes()
     cells = [[column.text(row.data) for column in table.narrow] for row in table.rows]
@@ -68,7 +69,9 @@ def print_table(table: Table, console: Console) -> None:
         for i, column in enumerate(table.narrow)
     ]
     console.print(Text(table.title, style="bold"))
-    sections = groupby(zip(table.rows, cells, strict=True), key=lambda pair: pair[0].section)
+    empty = table.empty_sections()
+    pairs = [pair for pair in zip(table.rows, cells, strict=True) if pair[0].section not in empty]
+    sections = groupby(pairs, key=lambda pair: pair[0].section)
     for section, rows in [(None, ()), *((section, list(rows)) for section, rows in sections)]:
         if section:
             console.print(Text(section, style="cyan"), soft_wrap=True)
@@ -81,5 +84,7 @@ def print_table(table: Table, console: Console) -> None:
         for row, texts in rows:
             grid.add_row(*map(Text, [*texts, str(notes.get(row.note, ""))]), style="dim" if row.dim else None)
         console.print(grid, width=max(console.width, 2 * WIDTH), crop=False)
+    if empty:
+        console.print(Text(f"Without results: {'; '.join(empty)}", style="dim"), width=min(WIDTH, console.width))
     for paragraph in (table.caption, *(f"{i}: {note}" for note, i in notes.items())):
         console.print(Text(paragraph, style="dim"), width=min(WIDTH, console.width))

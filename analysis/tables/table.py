@@ -131,6 +131,14 @@ class Table:
         ]
         return pd.DataFrame(rows, columns=["table", "row", "column", "study", "trial_ids"])
 
+    def empty_sections(self) -> tuple[str, ...]:
+        """Returns the sections without a row that rests on records; none if that holds for every section."""
+        sections: dict[str, bool] = {}
+        for row in self.rows:
+            sections[row.section] = sections.get(row.section, True) and row.dim
+        empty = tuple(section for section, is_empty in sections.items() if section and is_empty)
+        return empty if len(empty) < len(sections) else ()
+
     def numbered_notes(self) -> dict[str, int]:
         """Each distinct note of a row and its number, in the order of the rows."""
         notes = dict.fromkeys(row.note for row in self.rows if row.note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -92,7 +93,20 @@ def test_a_terminal_gets_colours() -> None:
 
 @pytest.mark.parametrize("width", [60, 100, 200])
 def test_a_row_of_table_1_is_a_line_of_at_most_100_characters(example: Results, width: int) -> None:
-    lines = printed(table_1(example), width=width).splitlines()
+    table = table_1(example)
+    lines = printed(table, width=width).splitlines()
     assert max(map(len, lines)) <= 100
-    assert sum(line.startswith("VD-LSTM") for line in lines) == 24 + 4
+    empty = table.empty_sections()
+    assert empty
+    assert sum(line.startswith("VD-LSTM") for line in lines) == 24 + 4 - 4 * len(empty)
+    text = " ".join(lines)
+    assert f"Without results: {'; '.join(empty)}" in text
     assert all(len(line) <= width for line in lines[lines.index("Toy, tiny (48 units)") + 5 :])  # caption and notes
+
+
+def test_a_table_without_any_result_shows_all_its_rows() -> None:
+    rows = tuple(Row(name=name, data={"x": 1}, section=name, dim=True) for name in ("a", "b"))
+    table = dataclasses.replace(make(), rows=rows)
+    assert table.empty_sections() == ()
+    some = dataclasses.replace(table, rows=(*rows, Row(name="c", data={"x": 1}, section="c")))
+    assert some.empty_sections() == ("a", "b")
