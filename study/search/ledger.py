@@ -24,7 +24,7 @@ from typing import Any
 
 from study.records.evaluations import evaluations_of
 from study.records.records import EPOCHS, Records, Setting
-from study.records.trials import BEST_FIRST, may_win_search
+from study.records.trials import BEST_FIRST, SEARCH_BLOCKS, may_win_search
 from study.spec.spec import StudySpec
 from trainables.config import TrialConfig
 from trainables.models import num_params
@@ -110,7 +110,7 @@ class Ledger:
         self.num_epochs = 0
         """Epochs on record, of all trials."""
         self.best_valid_ppl = math.inf
-        """Of all trials; infinite before the first epoch."""
+        """Of the search, or of all trials where nothing is searched; infinite before the first epoch."""
         self._blocks: dict[str, list[TrialRecord]] = {}
         self._statuses: Counter[str] = Counter()
         self._ranked: list[TrialRecord] = []
@@ -131,7 +131,12 @@ class Ledger:
         for trial in self.trials.values():
             self._add(trial)
             self.num_epochs += trial.num_epochs
-            self.best_valid_ppl = min(self.best_valid_ppl, trial.best_valid_ppl or math.inf)
+            self._note_best(trial, trial.best_valid_ppl or math.inf)
+
+    def _note_best(self, trial: TrialRecord, valid_ppl: float) -> None:
+        # The luckiest of the fresh seeds is no result of the search.
+        if trial.block in SEARCH_BLOCKS or self.spec.is_recipe_only:
+            self.best_valid_ppl = min(self.best_valid_ppl, valid_ppl)
 
     def in_block(self, *blocks: str) -> list[TrialRecord]:
         """The trials of the given blocks, in the order in which they were first started."""
@@ -202,7 +207,7 @@ class Ledger:
         self.records.write_behind("epochs", trial.trial_id, trial.attempt, trial.rows)
         trial.device_s += result.get("epoch_s") or 0.0
         self.num_epochs += 1
-        self.best_valid_ppl = min(self.best_valid_ppl, result["valid_ppl"])
+        self._note_best(trial, result["valid_ppl"])
         return True
 
     def note_stop(self, trial: TrialRecord, epoch: int) -> None:

@@ -82,7 +82,8 @@ def check_sums(setting: SettingSearch) -> None:
         assert kept.in_block(block) == [t for t in trials if t.block == block]
         assert kept.num_in_block(block) == len(kept.in_block(block))
         assert kept.is_open(block) == any(not t.ended for t in kept.in_block(block))
-    assert kept.best_valid_ppl == min((t.best_valid_ppl for t in trials if t.valid_ppl), default=float("inf"))
+    searched = [t.best_valid_ppl for t in trials if t.valid_ppl and t.block in SEARCH_BLOCKS]
+    assert kept.best_valid_ppl == min(searched, default=float("inf"))
     complete = [t for t in trials if t.status == "complete" and t.block in SEARCH_BLOCKS]
     assert list(kept.ranked) == sorted(complete, key=lambda t: (t.best_valid_ppl, t.trial_id))
 

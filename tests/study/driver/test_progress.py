@@ -5,7 +5,7 @@ from rich.console import Console
 
 from study.driver.progress import Progress, duration
 from study.search.searcher import StudySearcher
-from tests.support.studies import open_setting, run_epoch
+from tests.support.studies import open_setting, result, run_all, run_epoch
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,16 @@ def test_it_is_quiet_where_there_is_no_terminal(tmp_path, monkeypatch):
         progress._last_line -= 61
         progress.on_step_end(101, [])
     assert console.file.getvalue().count("\n") == 1
+
+
+def test_the_best_perplexity_is_of_the_search_alone(tmp_path):
+    """The luckiest fresh seed is no result of the search; without a search it is all there is."""
+    searched, recipe = open_setting(tmp_path), open_setting(tmp_path / "recipe", num_samples=0)
+    run_all(searched)
+    best = searched.ledger.best_valid_ppl
+    fresh = searched.ledger.in_block("confirm")[0]
+    fresh.valid_ppl.clear()
+    assert searched.ledger.record_epoch(fresh, result(fresh, 1, valid_ppl=1.0))
+    assert searched.ledger.best_valid_ppl == best
+    run_all(recipe)
+    assert recipe.ledger.best_valid_ppl == min(t.best_valid_ppl for t in recipe.ledger.in_block("confirm"))
