@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,19 +11,15 @@ from functools import partial
 
 import ray
 from rich.console import Console
-from rich.table import Table
 
 from study.cli.options import Batch
+from study.cli.summary import print_summary
 from study.driver.driver import RunOptions, run_studies
 from study.driver.ray_session import StudyError, sigterm_like_ctrl_c
 from study.figure1.grid import GridOptions, SubspaceGrid, run_grid
 from study.records.records import default_storage
-from study.records.trials import PAPER_ORIGIN, SEARCH_BLOCKS, STATUSES
-from study.search.ledger import Ledger
-from study.search.winner import winner_of
 from study.spec.spec import StudySpec
 from trainables.data.corpora import CorpusError, load_corpus
-from trainables.recipes import PERPLEXITY, SINGLE_STREAM
 from trainables.storage.storage import StorageError
 
 EXIT_STATUS = {"finished": 0, "time_budget": 0, "refused": 1, "interrupted": 130}
@@ -62,7 +57,7 @@ def _launch(batches: Sequence[Batch], arguments: argparse.Namespace, storage: st
         outcome = _drive(partial(_run_studies, batch.specs, options), options.address, console)
         if outcome == "refused":
             return outcome
-        _print_summary(batch.specs, storage, console)
+        print_summary(batch.specs, storage, console)
         if outcome != "finished":
             return outcome
     return "finished"
@@ -139,32 +134,3 @@ def _drive_in_cluster(driver: Callable[[Console], str], address: str | None) -> 
 def _call_in_cluster(driver: Callable[[Console], str]) -> str:
     """The driver, on a machine of the cluster."""
     return driver(Console(highlight=False, force_terminal=False))
-
-
-def _print_summary(specs: Sequence[StudySpec], storage: str, console: Console) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("perplexities", no_wrap=True)
-    # valid: the best of the search; test: the paper's recipe; tuned: the best configuration
-    for name in ("done", "pruned", "failed", "to do", "valid", "test", "tuned", "seeds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for spec in specs:
-        ledger = Ledger(spec, storage)
-        tuned = winner_of(ledger) or PAPER_ORIGIN
-        search = [t.best_valid_ppl for t in ledger.in_block(*SEARCH_BLOCKS) if t.best_valid_ppl is not None]
-        table.add_row(
-            spec.name,
-            *(str(ledger.num_of_status(status)) for status in STATUSES),
-            f"{min(search):.1f}" if search else "-",
-            *(_mean(_test_ppl(ledger, origin)) for origin in (PAPER_ORIGIN, tuned)),
-            "+".join(str(len(_test_ppl(ledger, origin))) for origin in dict.fromkeys((PAPER_ORIGIN, tuned))),
-        )
-    console.print(table)
-
-
-def _test_ppl(ledger: Ledger, origin: str) -> list[float]:
-    what = (SINGLE_STREAM, "test", PERPLEXITY)
-    return [t.evaluations[what] for t in ledger.in_block("confirm") if t.origin == origin and what in t.evaluations]
-
-
-def _mean(values: Sequence[float]) -> str:
-    return f"{statistics.fmean(values):.1f}" if values else "-"
