@@ -191,11 +191,12 @@ def _read(fs: pafs.FileSystem, folder: str, schema: pa.Schema, *, keys: bool) ->
                 paths = sorted(info.path for info in infos if info.is_file and _FILE_NAME.fullmatch(info.base_name))
                 found = _read_files(fs, paths)
             return _join(found, schema, keys=keys)
-        except FileNotFoundError as error:
-            # A running driver has just replaced a trial's row: the next listing has the new one.
+        except (FileNotFoundError, pa.ArrowInvalid) as error:
+            # A running driver has just replaced a file: it is gone, or, in an object store, its size and its content
+            # were asked for before and after. The next listing has the new one.
             if not left:
                 raise StorageError(f"cannot read {folder}: {error}") from error
-        except (OSError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except (OSError, pa.ArrowTypeError) as error:
             raise StorageError(f"cannot read {folder}: {error}") from error
     raise AssertionError("unreachable")
 

@@ -1,9 +1,11 @@
 import datetime as dt
 import threading
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from study.records import records as module
 from study.records.records import EPOCHS, SCHEMAS, TRIALS, Records, Setting, StorageError, read_table
 from trainables.storage.storage import PATIENCE
 
@@ -148,3 +150,22 @@ def test_a_failed_queued_write_is_raised_by_every_later_call(records, tmp_path, 
         with pytest.raises(StorageError, match="cannot write"):
             call()
     assert not (tmp_path / "trials").exists()
+
+
+@pytest.mark.parametrize("num_torn", [1, 4, 5])
+def test_a_file_that_was_replaced_while_it_was_read_is_read_again(records, monkeypatch, num_torn):
+    """An object store may give the new content with the old size; a file that stays unreadable is an error."""
+    records.write("trials", "a", 1, [{"trial_id": "a", "lr": 1.0}])
+    read, torn = module._read_files, iter(range(num_torn))
+
+    def torn_at_first(fs, paths):
+        if next(torn, None) is not None:
+            raise pa.ArrowInvalid("Parquet magic bytes not found in footer")
+        return read(fs, paths)
+
+    monkeypatch.setattr(module, "_read_files", torn_at_first)
+    if num_torn < 5:
+        assert [row["trial_id"] for row in records.read("trials")] == ["a"]
+    else:
+        with pytest.raises(StorageError, match="magic bytes"):
+            records.read("trials")
