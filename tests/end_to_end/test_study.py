@@ -18,10 +18,10 @@ from tests.support.blocks import check_blocks, in_search
 from tests.support.processes import Machine, machine
 
 # One trial at a time: only then do TPE and ASHA see the same history whatever happens in between. With this search seed
-# a random draw wins, 13 % below the recipe after three epochs, so that there are two configurations to confirm.
+# a random draw beats the recipe, by 3 % after four epochs, so that there are two configurations to confirm.
 STUDY = (
-    "study.run", "--variant", "real", "--size", "tiny", "--corpus", "toy", "--num-samples", "4", "--max-epochs", "3",
-    "--seeds", "1", "--search-seed", "7", "--max-concurrent", "1", "--gpus-per-trial", "0",
+    "study.run", "--variant", "real", "--size", "tiny", "--corpus", "toy", "--num-samples", "6", "--max-epochs", "4",
+    "--seeds", "2", "--search-seed", "7", "--max-concurrent", "1", "--gpus-per-trial", "0",
 )  # fmt: skip
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ def test_a_study_runs_to_its_end_and_says_what_is_next(undisturbed: tuple[Path, 
     assert len(output.splitlines()) < 25, output  # and nothing of Tune's
     assert all(noise not in output for noise in ("Trial status", "Configuration for experiment", "WARNING"))
     trials = frame(storage, "trials", "trial_id")
-    check_blocks(trials.to_dict("records"), num_samples=4, num_seeds=1)
+    check_blocks(trials.to_dict("records"), num_samples=6, num_seeds=2)
     assert trials.loc[trials["block"] == "confirm", "origin"].nunique() == 2
     assert set(trials["status"]) <= {"complete", "pruned"}
     confirmed = trials.loc[trials["block"] == "confirm", "trial_id"]
@@ -136,15 +136,14 @@ def test_a_packed_study_gives_the_same_records(
         check_same(storage, undisturbed[0])
 
 
-def test_several_trials_train_in_a_pack_at_once(
-    tmp_path: Path, undisturbed: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_trials_train_in_a_pack_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_FORCE_PACK", "1")
     packed = [*STUDY]
     packed[packed.index("--max-concurrent") :] = ["--gpus-per-trial", "0", "--pack", "3"]
-    storage, alone = tmp_path / "packed", undisturbed[0]
+    storage, alone = tmp_path / "packed", tmp_path / "alone"
     with machine() as here:
         here.run(*packed, "--storage", str(storage), timeout=300)
+        here.run(*STUDY, "--storage", str(alone), timeout=300)
     keys = ("trial_id", "epoch")
     rows, expected = (
         frame(where, "epochs", *keys).query("block in ('default', 'random')") for where in (storage, alone)
