@@ -189,9 +189,10 @@ def _rungs_note(one: RungsOfStudy) -> str:
     "asha_rungs",
     title="ASHA's rungs",
     caption=(
-        "The tpe trials by epoch. At each rung (dotted) ASHA stops a trial that is not among the best third of those "
-        "that came there before; the number of trials stopped there stands beside it. It may not stop the audit arm. "
-        "Epochs saved: of the trials that it might stop and that have ended. The first epochs are cut off."
+        "The tpe trials by epoch. At each rung (dotted) ASHA stops a trial that is not among the better half of those "
+        "that came there before (the best third in studies without a select block); the number of trials stopped "
+        "there stands beside it. It may not stop the audit arm. Epochs saved: of the trials that it might stop and "
+        "that have ended. The first epochs are cut off."
     ),
     draw=draw_rungs,
     parts=parts_by_corpus,

@@ -62,16 +62,15 @@ def print_table(table: Table, console: Console) -> None:
     Sections without a result are named in one line, unless there is no other. Captions and notes wrap at the
     terminal's width; rows are never cut or wrapped, so that no number is lost.
     """
-    notes = table.numbered_notes()
-    cells = [[column.text(row.data) for column in table.narrow] for row in table.rows]
+    notes, empty = table.numbered_notes(), table.empty_sections()
+    rows_shown = [row for row in table.rows if row.section not in empty]
+    cells = [[column.text(row.data) for column in table.narrow] for row in rows_shown]
     widths = [
         max(map(len, [*column.title.split("\n"), *(texts[i] for texts in cells)]))
         for i, column in enumerate(table.narrow)
     ]
     console.print(Text(table.title, style="bold"))
-    empty = table.empty_sections()
-    pairs = [pair for pair in zip(table.rows, cells, strict=True) if pair[0].section not in empty]
-    sections = groupby(pairs, key=lambda pair: pair[0].section)
+    sections = groupby(zip(rows_shown, cells, strict=True), key=lambda pair: pair[0].section)
     for section, rows in [(None, ()), *((section, list(rows)) for section, rows in sections)]:
         if section:
             console.print(Text(section, style="cyan"), soft_wrap=True)
@@ -86,5 +85,6 @@ def print_table(table: Table, console: Console) -> None:
         console.print(grid, width=max(console.width, 2 * WIDTH), crop=False)
     if empty:
         console.print(Text(f"Without results: {'; '.join(empty)}", style="dim"), width=min(WIDTH, console.width))
-    for paragraph in (table.caption, *(f"{i}: {note}" for note, i in notes.items())):
+    shown_notes = {row.note for row in rows_shown}
+    for paragraph in (table.caption, *(f"{i}: {note}" for note, i in notes.items() if note in shown_notes)):
         console.print(Text(paragraph, style="dim"), width=min(WIDTH, console.width))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -123,20 +123,26 @@ class Table:
     def provenance(self) -> pd.DataFrame:
         """The trial ids behind each measured value, a row per value and study."""
         rows = [
-            (self.name, row.name, column, study, ids)
-            for row in (part for whole in self.rows for part in (whole, *whole.parts))
-            for column, value in row.data.items()
-            if isinstance(value, Measured)
+            (self.name, part.name, column, study, ids)
+            for _, part, column, value in self._measured()
             for study, ids in by_study(value.trials).items()
         ]
         return pd.DataFrame(rows, columns=["table", "row", "column", "study", "trial_ids"])
 
-    def empty_sections(self) -> tuple[str, ...]:
-        """Returns the sections without a row that rests on records; none if that holds for every section."""
-        sections: dict[str, bool] = {}
+    def _measured(self) -> Iterator[tuple[Row, Row, str, Measured]]:
+        """Yields (row, the row itself or a part of it, column, value) of every measured value."""
         for row in self.rows:
-            sections[row.section] = sections.get(row.section, True) and row.dim
-        empty = tuple(section for section, is_empty in sections.items() if section and is_empty)
+            for part in (row, *row.parts):
+                for column, value in part.data.items():
+                    if isinstance(value, Measured):
+                        yield row, part, column, value
+
+    def empty_sections(self) -> tuple[str, ...]:
+        """Returns the sections of dim rows whose values rest on no trial; none if that holds for every section."""
+        sections = dict.fromkeys(row.section for row in self.rows)
+        shown = {row.section for row in self.rows if not row.dim}
+        shown |= {row.section for row, _, _, value in self._measured() if value.trials}
+        empty = tuple(section for section in sections if section and section not in shown)
         return empty if len(empty) < len(sections) else ()
 
     def numbered_notes(self) -> dict[str, int]:

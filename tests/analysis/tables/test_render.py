@@ -105,8 +105,20 @@ def test_a_row_of_table_1_is_a_line_of_at_most_100_characters(example: Results, 
 
 
 def test_a_table_without_any_result_shows_all_its_rows() -> None:
-    rows = tuple(Row(name=name, data={"x": 1}, section=name, dim=True) for name in ("a", "b"))
+    rows = tuple(Row(name=name, data={"x": Measured()}, section=name, dim=True) for name in ("a", "b"))
     table = dataclasses.replace(make(), rows=rows)
     assert table.empty_sections() == ()
-    some = dataclasses.replace(table, rows=(*rows, Row(name="c", data={"x": 1}, section="c")))
+    measured = Measured(1, trial_keys("study", "t"))
+    some = dataclasses.replace(table, rows=(*rows, Row(name="c", data={"x": measured}, section="c", dim=True)))
     assert some.empty_sections() == ("a", "b")
+
+
+def test_the_note_of_a_section_that_is_not_shown_is_not_printed() -> None:
+    whole = make()
+    empty = Row(
+        name="four", data={"model": "D", "ppl": None, "trials": None}, section="Third", notes=("why not",), dim=True
+    )
+    text = printed(dataclasses.replace(whole, rows=(*whole.rows[:2], empty)))
+    assert "Without results: Third" in text
+    assert "why not" not in text
+    assert "same; twice" in text
