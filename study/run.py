@@ -42,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     storage = storage_of(arguments)
+    if arguments.num_samples == 0 and len(set(arguments.search_seed)) > 1:
+        seeds = " ".join(map(str, arguments.search_seed))
+        raise ValueError(f"--search-seed takes one seed with --num-samples 0, which searches nothing, got {seeds}")
     batches = [
         make_batch(
             arguments.corpus,

@@ -238,3 +238,12 @@ def test_a_precision_that_the_machine_does_not_have_is_refused(precision, capsys
     monkeypatch.setattr("trainables.fused.precision.bf16_instructions", lambda: None)
     assert main([*SETTING, "--precision", precision, "--storage", str(tmp_path), "--dry-run"]) == 2
     assert f"precision '{precision}' needs a CUDA device" in capsys.readouterr().out
+
+
+def test_several_search_seeds_without_a_search_are_refused(instant_probe, capsys, tmp_path):
+    flags = [*SETTING, "--num-samples", "0", "--dry-run", "--storage", str(tmp_path), "--search-seed"]
+    assert main([*flags, "1", "2"]) == 2
+    assert (
+        "--search-seed takes one seed with --num-samples 0, which searches nothing, got 1 2" in capsys.readouterr().out
+    )
+    assert main([*flags, "1"]) == 0
